@@ -1,0 +1,27 @@
+//! The words that everything else is written in: presentities, packages, publications, time, and what
+//! shards, drivers and adapters hand each other. Nothing here reads a socket, a clock or a protocol.
+
+pub mod access;
+pub mod address;
+pub mod config;
+pub mod counters;
+pub mod explain;
+pub mod hash;
+pub mod io;
+pub mod package;
+pub mod record;
+pub mod time;
+pub mod wheel;
+
+pub use access::{Access, Decision};
+pub use address::{Addresses, NotLocal, Slot};
+pub use config::{Config, Idle, Profile, ProfileId, Profiles};
+pub use counters::{Counter, Counters};
+pub use hash::Seed;
+pub use io::{Answer, Change, Command, Flow, Input, Outbox, Output, Transport};
+pub use package::{
+    AnyFact, AnyState, BadBody, Composed, Cuts, Expires, Format, Package, PackageId, Packages, Reading, Rendering,
+    Rendered, Sourced, Stamp, View,
+};
+pub use record::Record;
+pub use time::Time;
