@@ -1,1 +1,604 @@
-//! x
+//! The bus: who published what, what is therefore true of each presentity, and what has changed.
+//!
+//! The unit of truth is the publication: (presentity, package, source) with a fact, an entity-tag and a lease. The
+//! composed state is a pure function of the live publications (and of the residues of ended ones), so it does not
+//! depend on the order in which they came. No state exists without a source and a lease.
+//!
+//! The bus knows no package by name and no protocol. It calls nobody back: changes are collected and taken away with
+//! [`Bus::take_changes`].
+
+mod resource;
+
+use bytes::Bytes;
+use lamplighter_model::counters::Gauge;
+use lamplighter_model::explain::{HistoryEntry, PackageExplanation};
+use lamplighter_model::hash::Map;
+use lamplighter_model::package::{AnyFact, AnyPackage, PackageId, Reading, Rendered, Rendering, Stamp};
+use lamplighter_model::record::PublicationRecord;
+use lamplighter_model::wheel::{Timer, Wheel};
+use lamplighter_model::{
+    Change, Config, Counter, Counters, EntityTag, ProfileId, Publish, PublishAction, PublishError, Published, Record,
+    ResourceId, Seed, Time,
+};
+use resource::{Publication, Residue, Resource};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a presentity without publications and watchers is remembered, so that `explain` can say what happened.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// The bus of one shard.
+pub struct Bus {
+    config: Arc<Config>,
+    counters: Arc<Counters>,
+    seed: Seed,
+    resources: Vec<Option<Resource>>,
+    free: Vec<u32>,
+    index: Map<Arc<str>, SmallVec<[(PackageId, u32); 2]>>,
+    wheel: Wheel<u32>,
+    /// Counts accepted publications: stamps and entity-tags.
+    accepted: u64,
+    publications: usize,
+    changes: Vec<Changed>,
+    records: Vec<Record>,
+}
+
+/// One change, as the shard takes it away.
+#[derive(Debug)]
+pub struct Changed {
+    /// Whose state.
+    pub resource: ResourceId,
+    /// Whether watchers must be told; otherwise only readers of the mirror are (a terminated call has left).
+    pub notify: bool,
+    /// The new state.
+    pub change: Change,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").field("resources", &self.index.len()).field("publications", &self.publications).finish()
+    }
+}
+
+impl Bus {
+    /// An empty bus. `seed` keys its maps and entity-tags.
+    pub fn new(config: Arc<Config>, seed: Seed, now: Time, counters: Arc<Counters>) -> Self {
+        Self {
+            config,
+            counters,
+            seed,
+            resources: Vec::new(),
+            free: Vec::new(),
+            index: Map::with_hasher(seed),
+            wheel: Wheel::new(now),
+            accepted: 0,
+            publications: 0,
+            changes: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// Takes a new configuration; rendered bodies are forgotten because profiles may have changed.
+    pub fn configure(&mut self, config: Arc<Config>) {
+        self.config = config;
+        for resource in self.resources.iter_mut().flatten() {
+            resource.rendered.clear();
+        }
+    }
+
+    /// The resource of a canonical address and package, made if there is room for it.
+    pub fn resource(&mut self, address: &str, package: PackageId) -> Result<ResourceId, PublishError> {
+        if let Some(id) = self.find(address, package) {
+            return Ok(id);
+        }
+        if self.resources.len() - self.free.len() >= self.config.limits.resources {
+            return Err(PublishError::TooMany("presentities"));
+        }
+        let shared = match self.index.get_key_value(address) {
+            Some((shared, _)) => shared.clone(),
+            None => Arc::from(address),
+        };
+        let resource = Resource::new(shared.clone(), package);
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.resources[number as usize] = Some(resource);
+                number
+            }
+            None => {
+                self.resources.push(Some(resource));
+                (self.resources.len() - 1) as u32
+            }
+        };
+        self.index.entry(shared).or_default().push((package, number));
+        Ok(ResourceId(number))
+    }
+
+    /// The resource of a canonical address and package, if anybody publishes or watches it.
+    pub fn find(&self, address: &str, package: PackageId) -> Option<ResourceId> {
+        let entries = self.index.get(address)?;
+        entries.iter().find(|(one, _)| *one == package).map(|&(_, number)| ResourceId(number))
+    }
+
+    /// The canonical address and the package of a resource.
+    pub fn name(&self, id: ResourceId) -> (&Arc<str>, PackageId) {
+        let resource = self.at(id);
+        (&resource.address, resource.package)
+    }
+
+    /// Keeps a resource while somebody watches it.
+    pub fn pin(&mut self, id: ResourceId) {
+        self.at_mut(id).pins += 1;
+    }
+
+    /// The opposite of [`Self::pin`].
+    pub fn unpin(&mut self, now: Time, id: ResourceId) {
+        let resource = self.at_mut(id);
+        resource.pins -= 1;
+        if resource.pins == 0 {
+            self.schedule(now, id);
+        }
+    }
+
+    fn at(&self, id: ResourceId) -> &Resource {
+        self.resources[id.0 as usize].as_ref().expect("ids are held only by whoever pins the resource")
+    }
+
+    fn at_mut(&mut self, id: ResourceId) -> &mut Resource {
+        self.resources[id.0 as usize].as_mut().expect("ids are held only by whoever pins the resource")
+    }
+
+    /// Publishes. The answer is given before anybody is told: see [`Self::take_changes`].
+    pub fn publish(&mut self, now: Time, publish: Publish<'_>) -> Result<Published, PublishError> {
+        let result = self.try_publish(now, publish);
+        if let Err(error) = &result
+            && let Some(id) = self.find(publish.resource, publish.package)
+        {
+            let what = match error {
+                PublishError::NoSuchTag => "refused: no such entity-tag",
+                PublishError::BadBody(_) => "refused: bad body",
+                PublishError::TooMany(_) => "refused: too many publications",
+            };
+            self.note(now, id, what, &publish.from.ip().to_string());
+            self.schedule(now, id);
+        }
+        result
+    }
+
+    fn try_publish(&mut self, now: Time, publish: Publish<'_>) -> Result<Published, PublishError> {
+        let packages = self.config.packages.clone();
+        let package = packages.get(publish.package);
+        match publish.action {
+            PublishAction::Initial { format, body } => {
+                self.create(now, &publish, package, format, body, None)
+            }
+            PublishAction::Put { source, format, body } => {
+                let existing = self.find(publish.resource, publish.package).and_then(|id| {
+                    let mut all = self.at(id).publications.iter();
+                    all.position(|one| *one.source == *source).map(|place| (id, place))
+                });
+                match existing {
+                    Some((id, place)) if publish.expires.is_zero() => Ok(self.withdraw(now, id, place, "withdrawn")),
+                    Some((id, place)) => self.modify(now, &publish, package, id, place, format, body),
+                    None => self.create(now, &publish, package, format, body, Some(source)),
+                }
+            }
+            PublishAction::Modify { tag, format, body } => {
+                let (id, place) = self.tagged(&publish, tag)?;
+                if publish.expires.is_zero() {
+                    return Ok(self.withdraw(now, id, place, "withdrawn"));
+                }
+                self.modify(now, &publish, package, id, place, format, body)
+            }
+            PublishAction::Refresh { tag } => {
+                let (id, place) = self.tagged(&publish, tag)?;
+                if publish.expires.is_zero() {
+                    return Ok(self.withdraw(now, id, place, "withdrawn"));
+                }
+                let tag = self.next_tag(now).1;
+                let publication = &mut self.at_mut(id).publications[place];
+                (publication.tag, publication.until, publication.from) = (tag, now + publish.expires, publish.from);
+                self.record(id, place, None);
+                self.counters.count(Counter::Unchanged);
+                self.schedule(now, id);
+                Ok(Published { tag })
+            }
+        }
+    }
+
+    fn tagged(&self, publish: &Publish<'_>, tag: EntityTag) -> Result<(ResourceId, usize), PublishError> {
+        let id = self.find(publish.resource, publish.package).ok_or(PublishError::NoSuchTag)?;
+        let mut all = self.at(id).publications.iter();
+        let place = all.position(|one| one.tag == tag && !one.derived).ok_or(PublishError::NoSuchTag)?;
+        Ok((id, place))
+    }
+
+    fn next_tag(&mut self, now: Time) -> (Stamp, EntityTag) {
+        self.accepted += 1;
+        let stamp = Stamp { at: now, counter: self.accepted, node: 0 };
+        (stamp, EntityTag(self.seed.check(now.as_micros(), self.accepted, 0x7461_6773)))
+    }
+
+    fn create(
+        &mut self,
+        now: Time,
+        publish: &Publish<'_>,
+        package: &dyn AnyPackage,
+        format: u8,
+        body: &[u8],
+        source: Option<&str>,
+    ) -> Result<Published, PublishError> {
+        let reading = Reading { presentity: publish.resource, now, modifies: false };
+        let fact = package.read(format, body, reading)?;
+        if publish.expires.is_zero() {
+            return Ok(Published { tag: self.next_tag(now).1 }); // a publication that has ended before anybody saw it
+        }
+        let limits = self.config.limits;
+        let id = self.resource(publish.resource, publish.package)?;
+        let live = self.at(id).publications.iter().filter(|one| !one.derived);
+        let from_here = live.clone().filter(|one| one.from.ip() == publish.from.ip()).count();
+        if live.count() >= limits.publications
+            || (!publish.trusted && from_here >= limits.publications_per_source)
+        {
+            return Err(PublishError::TooMany("publications"));
+        }
+        let (stamp, tag) = self.next_tag(now);
+        let source: Arc<str> = match source {
+            Some(source) => source.into(),
+            None => format!("pub:{:08x}", tag.0 >> 32).into(),
+        };
+        let resource = self.at_mut(id);
+        resource.publications.push(Publication {
+            source: source.clone(),
+            tag,
+            fact,
+            stamp,
+            until: now + publish.expires,
+            from: publish.from,
+            format,
+            derived: false,
+        });
+        let place = resource.publications.len() - 1;
+        self.publications += 1;
+        self.record(id, place, Some(body));
+        self.compose(now, id, "published", &source);
+        self.schedule(now, id);
+        Ok(Published { tag })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one caller's locals, passed on as they are")]
+    fn modify(
+        &mut self,
+        now: Time,
+        publish: &Publish<'_>,
+        package: &dyn AnyPackage,
+        id: ResourceId,
+        place: usize,
+        format: u8,
+        body: &[u8],
+    ) -> Result<Published, PublishError> {
+        let old = self.at(id).publications[place].fact.clone();
+        let reading = Reading { presentity: publish.resource, now, modifies: true };
+        let fact = package.read_over(format, body, &old, reading)?;
+        let (stamp, tag) = self.next_tag(now);
+        let residue = package.residue(&old, Some(&fact));
+        let resource = self.at_mut(id);
+        let publication = &mut resource.publications[place];
+        let (old_stamp, source) = (publication.stamp, publication.source.clone());
+        publication.fact = fact;
+        (publication.tag, publication.stamp, publication.format) = (tag, stamp, format);
+        (publication.until, publication.from) = (now + publish.expires, publish.from);
+        self.keep_residue(now, id, &source, old_stamp, residue, package);
+        self.record(id, place, Some(body));
+        self.compose(now, id, "published", &source);
+        self.schedule(now, id);
+        Ok(Published { tag })
+    }
+
+    fn withdraw(&mut self, now: Time, id: ResourceId, place: usize, reason: &'static str) -> Published {
+        let source = self.end(now, id, place);
+        self.compose(now, id, reason, &source);
+        self.schedule(now, id);
+        Published { tag: self.next_tag(now).1 }
+    }
+
+    /// Takes a publication out, and keeps what must outlive it.
+    fn end(&mut self, now: Time, id: ResourceId, place: usize) -> Arc<str> {
+        let packages = self.config.packages.clone();
+        let resource = self.at_mut(id);
+        let gone = resource.publications.remove(place);
+        let package = packages.get(resource.package);
+        let (address, name) = (resource.address.clone(), package.name());
+        if !gone.derived {
+            self.publications -= 1;
+            if self.config.records {
+                let source = gone.source.clone();
+                self.records.push(Record::PublicationGone { resource: address, package: name.into(), source });
+            }
+        }
+        let residue = package.residue(&gone.fact, None);
+        self.keep_residue(now, id, &gone.source, gone.stamp, residue, package);
+        gone.source
+    }
+
+    fn keep_residue(
+        &mut self,
+        now: Time,
+        id: ResourceId,
+        source: &Arc<str>,
+        stamp: Stamp,
+        residue: Option<AnyFact>,
+        package: &dyn AnyPackage,
+    ) {
+        let Some(fact) = residue else { return };
+        let most = self.config.limits.publications;
+        let residues = &mut self.at_mut(id).residues;
+        if residues.len() >= most {
+            residues.remove(0); // the oldest: it would have left first
+        }
+        residues.push(Residue { source: source.clone(), stamp, fact, until: now + package.linger() });
+    }
+
+    fn record(&mut self, id: ResourceId, place: usize, body: Option<&[u8]>) {
+        if !self.config.records {
+            return;
+        }
+        let resource = self.at(id);
+        let one = &resource.publications[place];
+        let package = self.config.packages.get(resource.package);
+        let record = PublicationRecord {
+            resource: resource.address.clone(),
+            package: package.name().into(),
+            source: one.source.clone(),
+            entity_tag: one.tag.to_string().into(),
+            stamp: one.stamp,
+            until: one.until,
+            content_type: package.formats()[usize::from(one.format)].content_type.clone(),
+            body: body.map(Bytes::copy_from_slice),
+            from: one.from,
+        };
+        self.records.push(Record::Publication(Box::new(record)));
+    }
+
+    /// Composes anew what is true, and collects the change if there is one.
+    fn compose(&mut self, now: Time, id: ResourceId, reason: &'static str, source: &Arc<str>) {
+        let packages = self.config.packages.clone();
+        let resource = self.resources[id.0 as usize].as_mut().expect("the caller has just used it");
+        let package = packages.get(resource.package);
+        let (state, again) = resource.composed(now, package);
+        resource.again = again.unwrap_or(Time::NEVER);
+        let said = !resource.publications.is_empty() || !resource.residues.is_empty();
+        let notify = match &resource.state {
+            Some(old) => package.is_change(old, &state),
+            None => true,
+        };
+        let silent = !notify && resource.said && !said;
+        resource.state = Some(state.clone());
+        resource.said = said;
+        resource.rendered.clear();
+        if !notify && !silent {
+            self.counters.count(Counter::Unchanged);
+            return;
+        }
+        resource.seq += 1;
+        let change = Change {
+            resource: resource.address.clone(),
+            package: resource.package,
+            seq: resource.seq,
+            at: now,
+            source: source.clone(),
+            reason,
+            state: said.then(|| state.clone()),
+        };
+        let (address, origin) = (resource.address.clone(), resource.package);
+        self.counters.count(Counter::Changed);
+        self.note(now, id, reason, source);
+        self.changes.push(Changed { resource: id, notify, change });
+        if notify && !packages.derived_from(origin).is_empty() {
+            self.derive(now, &address, origin, &state);
+        }
+    }
+
+    /// Lets the packages that derive something from `origin` say so. What is derived has no lease of its own: it
+    /// lives and ends with its origin.
+    fn derive(&mut self, now: Time, address: &str, origin: PackageId, state: &lamplighter_model::AnyState) {
+        let packages = self.config.packages.clone();
+        for &target in packages.derived_from(origin) {
+            let package = packages.get(target);
+            let name = packages.get(origin).name();
+            let fact = package.derive(name, state, now);
+            let existing = self.find(address, target).and_then(|id| {
+                let derived = |one: &Publication| one.derived && one.source.strip_prefix("derived:") == Some(name);
+                self.at(id).publications.iter().position(derived).map(|place| (id, place))
+            });
+            let id = match (existing, fact) {
+                (None, None) => continue,
+                (Some((id, place)), Some(fact)) => {
+                    if package.same_fact(&self.at(id).publications[place].fact, &fact) {
+                        continue;
+                    }
+                    let stamp = self.next_tag(now).0;
+                    let publication = &mut self.at_mut(id).publications[place];
+                    (publication.fact, publication.stamp) = (fact, stamp);
+                    id
+                }
+                (Some((id, place)), None) => {
+                    self.end(now, id, place);
+                    id
+                }
+                (None, Some(fact)) => {
+                    let Ok(id) = self.resource(address, target) else { continue };
+                    let (stamp, tag) = self.next_tag(now);
+                    self.at_mut(id).publications.push(Publication {
+                        source: format!("derived:{name}").into(),
+                        tag,
+                        fact,
+                        stamp,
+                        until: Time::NEVER,
+                        from: ([0, 0, 0, 0], 0).into(),
+                        format: 0,
+                        derived: true,
+                    });
+                    id
+                }
+            };
+            let source: Arc<str> = format!("derived:{name}").into();
+            self.compose(now, id, "derived", &source);
+            self.schedule(now, id);
+        }
+    }
+
+    /// Arms the resource's timer for whatever it wants next, and lets it go when nobody needs it.
+    fn schedule(&mut self, now: Time, id: ResourceId) {
+        let resource = self.resources[id.0 as usize].as_mut().expect("the caller has just used it");
+        let unused = resource.pins == 0 && resource.publications.is_empty() && resource.residues.is_empty();
+        let mut due = resource.deadline();
+        if unused {
+            if resource.seq == 0 {
+                return self.forget(id);
+            }
+            due = now + REMEMBERED;
+        }
+        // An early timer is looked at when it fires; only a late one must be moved.
+        match resource.timer {
+            Some((at, _)) if at <= due => return,
+            Some((_, timer)) => self.wheel.cancel(timer),
+            None => {}
+        }
+        let resource = self.resources[id.0 as usize].as_mut().expect("the caller has just used it");
+        resource.timer = (due != Time::NEVER).then(|| (due, self.wheel.arm(due, id.0)));
+    }
+
+    fn forget(&mut self, id: ResourceId) {
+        let Some(resource) = self.resources[id.0 as usize].take() else { return };
+        if let Some((_, timer)) = resource.timer {
+            self.wheel.cancel(timer);
+        }
+        if let Some(entries) = self.index.get_mut(&resource.address) {
+            entries.retain(|(_, number)| *number != id.0);
+            if entries.is_empty() {
+                self.index.remove(&resource.address);
+            }
+        }
+        self.free.push(id.0);
+    }
+
+    /// Ends what is due at `now`.
+    pub fn advance(&mut self, now: Time) {
+        let mut due: SmallVec<[u32; 16]> = SmallVec::new();
+        self.wheel.advance(now, |number| due.push(number));
+        for number in due {
+            self.due(now, ResourceId(number));
+        }
+    }
+
+    fn due(&mut self, now: Time, id: ResourceId) {
+        let Some(resource) = self.resources[id.0 as usize].as_mut() else { return };
+        resource.timer = None;
+        let unused = resource.pins == 0 && resource.publications.is_empty() && resource.residues.is_empty();
+        if unused {
+            return self.forget(id);
+        }
+        let mut reason = None;
+        while let Some(place) = self.at(id).publications.iter().position(|one| one.until <= now) {
+            reason = Some(("expired", self.end(now, id, place)));
+            self.counters.count(Counter::Expired);
+        }
+        let resource = self.at_mut(id);
+        let residues = resource.residues.len();
+        resource.residues.retain(|one| one.until > now);
+        if reason.is_none() && (resource.residues.len() < residues || resource.again <= now) {
+            reason = Some(("lingered", "time".into()));
+        }
+        if let Some((reason, source)) = reason {
+            self.compose(now, id, reason, &source);
+        }
+        self.schedule(now, id);
+    }
+
+    /// When [`Self::advance`] has something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        self.wheel.deadline()
+    }
+
+    /// What has changed since the last call, in order.
+    pub fn take_changes(&mut self, into: &mut Vec<Changed>) {
+        into.append(&mut self.changes);
+    }
+
+    /// Whether [`Self::take_changes`] has anything.
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Records for the store since the last call, in order.
+    pub fn take_records(&mut self) -> std::vec::Drain<'_, Record> {
+        self.records.drain(..)
+    }
+
+    /// The body for watchers of one rendering, made once for all of them.
+    pub fn body(&mut self, now: Time, id: ResourceId, how: Rendering) -> Arc<Rendered> {
+        let config = &self.config;
+        let resource = self.resources[id.0 as usize].as_mut().expect("ids are held only by whoever pins the resource");
+        if let Some((_, rendered)) = resource.rendered.iter().find(|(one, _)| *one == how) {
+            return rendered.clone();
+        }
+        let package = config.packages.get(resource.package);
+        if resource.state.is_none() {
+            let (state, again) = resource.composed(now, package);
+            resource.again = again.unwrap_or(Time::NEVER);
+            resource.state = Some(state);
+        }
+        let state = resource.state.as_ref().expect("composed above");
+        let mut bytes = Vec::with_capacity(512);
+        let profile = config.profiles.get(ProfileId(how.profile));
+        let cuts = package.write(&resource.address, state, how, profile, &mut bytes);
+        let rendered = Arc::new(Rendered { bytes: bytes.into(), cuts });
+        if resource.rendered.len() >= 16 {
+            resource.rendered.remove(0);
+        }
+        resource.rendered.push((how, rendered.clone()));
+        rendered
+    }
+
+    /// Writes a happening into the resource's short history.
+    pub fn note(&mut self, now: Time, id: ResourceId, what: &'static str, who: &str) {
+        let most = self.config.limits.history;
+        let history = &mut self.at_mut(id).history;
+        if history.len() >= most {
+            history.pop_front();
+        }
+        if most > 0 {
+            history.push_back(HistoryEntry { at: now, what, who: who.into() });
+        }
+    }
+
+    /// What the bus knows about an address: one entry a package, watchers left to the protocols.
+    pub fn explain(&self, now: Time, address: &str) -> Vec<(ResourceId, PackageExplanation)> {
+        let entries = self.index.get(address).map_or(&[][..], |entries| entries);
+        let mut entries: Vec<_> = entries.to_vec();
+        entries.sort_unstable();
+        let explain = |&(package, number): &(PackageId, u32)| {
+            let id = ResourceId(number);
+            (id, self.at(id).explain(now, self.config.packages.get(package)))
+        };
+        entries.iter().map(explain).collect()
+    }
+
+    /// All live publications (not derived ones) as (address, package, source), for leak checks.
+    pub fn publications(&self) -> impl Iterator<Item = (&Arc<str>, PackageId, &Arc<str>)> {
+        self.resources.iter().flatten().flat_map(|resource| {
+            let live = resource.publications.iter().filter(|one| !one.derived);
+            live.map(move |one| (&resource.address, resource.package, &one.source))
+        })
+    }
+
+    /// Sets the gauges.
+    pub fn measure(&self) {
+        self.counters.set(Gauge::Publications, self.publications);
+        self.counters.set(Gauge::Resources, self.resources.len() - self.free.len());
+    }
+}
+
+/// The armed timer of a resource.
+type Armed = Option<(Time, Timer)>;

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod hash;
 pub mod io;
 pub mod package;
+pub mod publish;
 pub mod record;
 pub mod time;
 pub mod wheel;
@@ -23,5 +24,6 @@ pub use package::{
     AnyFact, AnyState, BadBody, Composed, Cuts, Expires, Format, Package, PackageId, Packages, Reading, Rendering,
     Rendered, Sourced, Stamp, View,
 };
+pub use publish::{EntityTag, Publish, PublishAction, PublishError, Published, ResourceId};
 pub use record::Record;
 pub use time::Time;

@@ -209,6 +209,9 @@ pub trait Package: Send + Sync + 'static {
     /// A short human reading of the state for `explain`, such as `ringing`.
     fn describe(&self, state: &Self::State) -> String;
 
+    /// The rule of composition in one sentence, for `explain`.
+    fn rule(&self) -> &'static str;
+
     /// Names of packages of the same presentity whose state says something in this one.
     fn derives(&self) -> &[&'static str] {
         &[]
@@ -251,6 +254,7 @@ pub trait AnyPackage: Send + Sync {
     ) -> Cuts;
     fn json(&self, state: &AnyState, view: View, out: &mut Vec<u8>);
     fn describe(&self, state: &AnyState) -> String;
+    fn rule(&self) -> &'static str;
     fn derives(&self) -> &[&'static str];
     fn derive(&self, from: &str, state: &AnyState, now: Time) -> Option<AnyFact>;
     fn same_fact(&self, a: &AnyFact, b: &AnyFact) -> bool;
@@ -325,6 +329,10 @@ impl<P: Package> AnyPackage for P {
 
     fn describe(&self, state: &AnyState) -> String {
         Package::describe(self, known(&**state))
+    }
+
+    fn rule(&self) -> &'static str {
+        Package::rule(self)
     }
 
     fn derives(&self) -> &[&'static str] {

@@ -1,7 +1,4 @@
-//! A hashed timer wheel: arming costs a few nanoseconds, nothing is ever searched.
-//!
-//! Entries are not cancelled: an owner that has changed its mind looks at its own deadline when the entry fires and
-//! arms again. Entries carry a generation for that purpose if their owner's place may be reused.
+//! A hashed timer wheel: arming, moving and cancelling cost a few nanoseconds, nothing is ever searched.
 
 use crate::time::Time;
 
@@ -10,33 +7,44 @@ const BITS: u32 = 8;
 const SLOTS: usize = 1 << BITS;
 /// One tick, as a power of two of microseconds: 4.096 ms.
 const TICK_BITS: u32 = 12;
+const NONE: u32 = u32::MAX;
+
+/// An armed entry. Its owner forgets it when the entry fires; a forgotten one must not be cancelled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timer(u32);
 
 /// Holds `T`s until they are due, accurate to a tick (4 ms), never early.
 #[derive(Debug)]
 pub struct Wheel<T> {
     /// The next tick to be looked at.
     tick: u64,
-    levels: [Level<T>; LEVELS],
+    levels: [Level; LEVELS],
+    nodes: Vec<Node<T>>,
+    free: u32,
     len: usize,
 }
 
+/// An entry in one of the circular lists, or (with `level == FREE`) in the list of free places.
 #[derive(Debug)]
-struct Level<T> {
-    slots: Vec<Vec<(u64, T)>>,
+struct Node<T> {
+    due: u64,
+    next: u32,
+    previous: u32,
+    level: u8,
+    slot: u8,
+    entry: T,
+}
+
+const FREE: u8 = u8::MAX;
+
+#[derive(Debug)]
+struct Level {
+    /// The first entry of each slot's circular list.
+    heads: Box<[u32; SLOTS]>,
     occupied: [u64; SLOTS / 64],
 }
 
-impl<T> Level<T> {
-    fn push(&mut self, slot: usize, entry: (u64, T)) {
-        self.slots[slot].push(entry);
-        self.occupied[slot / 64] |= 1 << (slot % 64);
-    }
-
-    fn take(&mut self, slot: usize) -> Vec<(u64, T)> {
-        self.occupied[slot / 64] &= !(1 << (slot % 64));
-        std::mem::take(&mut self.slots[slot])
-    }
-
+impl Level {
     /// How many slots from `from` (inclusive) to the next occupied one, going round.
     fn distance(&self, from: usize) -> Option<usize> {
         for step in 0..=SLOTS / 64 {
@@ -56,11 +64,17 @@ impl<T> Level<T> {
     }
 }
 
-impl<T> Wheel<T> {
+impl<T: Copy> Wheel<T> {
     /// An empty wheel that starts at `now`.
     pub fn new(now: Time) -> Self {
-        let level = || Level { slots: (0..SLOTS).map(|_| Vec::new()).collect(), occupied: [0; SLOTS / 64] };
-        Self { tick: now.as_micros() >> TICK_BITS, levels: std::array::from_fn(|_| level()), len: 0 }
+        let level = || Level { heads: Box::new([NONE; SLOTS]), occupied: [0; SLOTS / 64] };
+        Self {
+            tick: now.as_micros() >> TICK_BITS,
+            levels: std::array::from_fn(|_| level()),
+            nodes: Vec::new(),
+            free: NONE,
+            len: 0,
+        }
     }
 
     /// How many entries wait.
@@ -73,27 +87,81 @@ impl<T> Wheel<T> {
         self.len == 0
     }
 
-    /// Hands `entry` back at the first [`Self::advance`] at or after `at`. [`Time::NEVER`] is not kept.
-    pub fn arm(&mut self, at: Time, entry: T) {
-        if at == Time::NEVER {
-            return;
-        }
+    /// Hands `entry` back at the first [`Self::advance`] at or after `at`.
+    pub fn arm(&mut self, at: Time, entry: T) -> Timer {
         self.len += 1;
-        let due = ((at.as_micros() + (1 << TICK_BITS) - 1) >> TICK_BITS).max(self.tick);
-        self.place(due, entry);
+        let due = (at.as_micros().saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS).max(self.tick);
+        let node = Node { due, next: NONE, previous: NONE, level: FREE, slot: 0, entry };
+        let index = if self.free == NONE {
+            self.nodes.push(node);
+            (self.nodes.len() - 1) as u32
+        } else {
+            let index = self.free;
+            self.free = self.nodes[index as usize].next;
+            self.nodes[index as usize] = node;
+            index
+        };
+        self.link(index);
+        Timer(index)
     }
 
-    fn place(&mut self, due: u64, entry: T) {
+    /// Forgets an entry that has not fired yet.
+    pub fn cancel(&mut self, timer: Timer) {
+        debug_assert_ne!(self.nodes[timer.0 as usize].level, FREE, "the timer has fired");
+        self.unlink(timer.0);
+        self.release(timer.0);
+    }
+
+    fn release(&mut self, index: u32) -> T {
+        let node = &mut self.nodes[index as usize];
+        node.level = FREE;
+        node.next = self.free;
+        self.free = index;
+        self.len -= 1;
+        node.entry
+    }
+
+    fn link(&mut self, index: u32) {
+        let due = self.nodes[index as usize].due;
         let mut level = 0;
         // The level at whose granularity `due` is less than a turn away.
-        while level + 1 < LEVELS && (due >> (BITS * level as u32)) - (self.tick >> (BITS * level as u32)) >= SLOTS as u64
-        {
+        let turns = |level: usize| (due >> (BITS * level as u32)) - (self.tick >> (BITS * level as u32));
+        while level + 1 < LEVELS && turns(level) >= SLOTS as u64 {
             level += 1;
         }
         let shift = BITS * level as u32;
         let horizon = (self.tick >> shift) + SLOTS as u64 - 1;
         let slot = (due >> shift).min(horizon) as usize % SLOTS;
-        self.levels[level].push(slot, (due, entry));
+        let head = self.levels[level].heads[slot];
+        let previous = if head == NONE {
+            self.levels[level].heads[slot] = index;
+            self.levels[level].occupied[slot / 64] |= 1 << (slot % 64);
+            index
+        } else {
+            let last = self.nodes[head as usize].previous;
+            self.nodes[last as usize].next = index;
+            self.nodes[head as usize].previous = index;
+            last
+        };
+        let node = &mut self.nodes[index as usize];
+        (node.level, node.slot) = (level as u8, slot as u8);
+        (node.previous, node.next) = (previous, if head == NONE { index } else { head });
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Node { next, previous, level, slot, .. } = self.nodes[index as usize];
+        let level = &mut self.levels[usize::from(level)];
+        let slot = usize::from(slot);
+        if next == index {
+            level.heads[slot] = NONE;
+            level.occupied[slot / 64] &= !(1 << (slot % 64));
+            return;
+        }
+        if level.heads[slot] == index {
+            level.heads[slot] = next;
+        }
+        self.nodes[previous as usize].next = next;
+        self.nodes[next as usize].previous = previous;
     }
 
     /// Calls `fire` with everything that is due at `now`, in the order of time (and of arming within a tick).
@@ -109,25 +177,27 @@ impl<T> Wheel<T> {
                 let shift = BITS * level as u32;
                 if self.tick & ((1 << shift) - 1) == 0 {
                     let slot = (self.tick >> shift) as usize % SLOTS;
-                    for (due, entry) in self.levels[level].take(slot) {
-                        self.place(due.max(self.tick), entry);
+                    let first = self.levels[level].heads[slot];
+                    let mut left = if first == NONE { 0 } else { self.count(first) };
+                    while left > 0 {
+                        let index = self.levels[level].heads[slot];
+                        self.unlink(index);
+                        self.link(index);
+                        left -= 1;
                     }
                 }
             }
             let slot = self.tick as usize % SLOTS;
-            let mut entries = self.levels[0].take(slot);
-            self.len -= entries.len();
+            while self.levels[0].heads[slot] != NONE {
+                let index = self.levels[0].heads[slot];
+                self.unlink(index);
+                fire(self.release(index));
+            }
             self.tick += 1;
-            for (_, entry) in entries.drain(..) {
-                fire(entry);
-            }
-            if self.levels[0].slots[slot].is_empty() && entries.capacity() <= 1024 {
-                self.levels[0].slots[slot] = entries; // keep the memory
-            }
             // Skip what is empty, up to the next turn-over.
-            let turn = (self.tick | (SLOTS as u64 - 1)) + 1;
             let here = self.tick as usize % SLOTS;
             if here != 0 {
+                let turn = (self.tick | (SLOTS as u64 - 1)) + 1;
                 let next = match self.levels[0].distance(here) {
                     Some(distance) => (self.tick + distance as u64).min(turn),
                     None => turn,
@@ -137,6 +207,14 @@ impl<T> Wheel<T> {
         }
     }
 
+    fn count(&self, first: u32) -> usize {
+        let (mut count, mut index) = (1, self.nodes[first as usize].next);
+        while index != first {
+            (count, index) = (count + 1, self.nodes[index as usize].next);
+        }
+        count
+    }
+
     /// When [`Self::advance`] has something to do next. May be early (at most once a second), never late.
     pub fn deadline(&self) -> Option<Time> {
         if self.len == 0 {
@@ -144,11 +222,11 @@ impl<T> Wheel<T> {
         }
         let here = self.tick as usize % SLOTS;
         let turn = if here == 0 { self.tick } else { (self.tick | (SLOTS as u64 - 1)) + 1 };
+        // At a turn-over itself the levels above must be spread out first.
         let tick = match self.levels[0].distance(here) {
-            Some(distance) => (self.tick + distance as u64).min(turn.max(self.tick)),
-            None => turn,
+            Some(distance) if here != 0 => (self.tick + distance as u64).min(turn),
+            _ => turn,
         };
-        let tick = if here == 0 && self.levels[0].occupied == [0; SLOTS / 64] { turn } else { tick };
         Some(Time::from_micros(tick << TICK_BITS))
     }
 }
@@ -211,5 +289,20 @@ mod tests {
         wheel.advance(Time::from_micros(1_000_010_000), |entry| fired.push(entry));
         assert_eq!(fired, [1]);
         assert_eq!(wheel.deadline(), None);
+    }
+
+    #[test]
+    fn a_cancelled_entry_never_fires_and_its_place_is_used_again() {
+        let start = Time::from_micros(77_000_000);
+        let mut wheel = Wheel::new(start);
+        for round in 0..1000_u64 {
+            let gone = wheel.arm(start + Duration::from_secs(3600 - round), u64::MAX);
+            wheel.arm(start + Duration::from_millis(10), round);
+            wheel.cancel(gone);
+        }
+        assert_eq!((wheel.len(), wheel.nodes.len()), (1000, 1001));
+        let mut fired = Vec::new();
+        wheel.advance(start + Duration::from_secs(7200), |entry| fired.push(entry));
+        assert_eq!(fired, (0..1000).collect::<Vec<_>>());
     }
 }
