@@ -1,0 +1,3 @@
+//! The `lamplighter` command.
+
+fn main() {}
