@@ -1,0 +1,313 @@
+//! The adapters' end: reading the mirror, and asking shards.
+
+use crate::hub::Wake;
+use crate::item::Item;
+use crate::mirror::{Cursor, Mirror};
+use crate::scope::Scope;
+use lamplighter_model::{Addresses, Answer, Command, PackageId, Packages, Slot};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::Thread;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Why a shard did not answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Busy {
+    /// Too many questions are under way to it.
+    #[error("the shard's inbox is full")]
+    Full,
+    /// It did not answer in 250 ms.
+    #[error("the shard did not answer in time")]
+    Late,
+    /// It has ended, or there is none of that number.
+    #[error("the shard is not running")]
+    Gone,
+}
+
+/// What shards, hub and adapters share.
+pub(crate) struct Shared {
+    mirror: RwLock<Mirror>,
+    pub head: watch::Sender<u64>,
+    pub shards: Vec<Asked>,
+    pub asleep: AtomicBool,
+    pub counts: Counts,
+    hub: OnceLock<Thread>,
+    stop: AtomicBool,
+    questions: Mutex<HashMap<u64, Question>>,
+    ticket: AtomicU64,
+}
+
+/// What is shared about one shard.
+pub(crate) struct Asked {
+    /// It holds back changes or answers because its ring was full.
+    pub starved: AtomicBool,
+    wake: Wake,
+    inbox: SyncSender<(u64, Command)>,
+    room: Arc<Semaphore>,
+}
+
+struct Question {
+    reply: oneshot::Sender<Answer>,
+    /// Given back when the shard has answered, not when the asker has lost patience: it bounds what is under way.
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub batches: AtomicU64,
+    pub conflated: AtomicU64,
+    wakes: AtomicU64,
+    busy: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Mirror> {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Mirror> {
+        self.mirror.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn hub_is(&self, thread: Thread) {
+        let _ = self.hub.set(thread);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Wakes the hub if it sleeps.
+    pub(crate) fn wake_hub(&self) {
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::AcqRel)
+            && let Some(hub) = self.hub.get()
+        {
+            self.counts.wakes.fetch_add(1, Ordering::Relaxed);
+            hub.unpark();
+        }
+    }
+
+    /// Tells a shard that has held something back that there is room.
+    pub(crate) fn feed(&self, shard: usize) {
+        let shard = &self.shards[shard];
+        if shard.starved.load(Ordering::Acquire) && shard.starved.swap(false, Ordering::AcqRel) {
+            (shard.wake)();
+        }
+    }
+
+    pub(crate) fn anyone_starved(&self) -> bool {
+        self.shards.iter().any(|shard| shard.starved.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn answer(&self, ticket: u64, answer: Answer) {
+        let question = self.questions.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+        if let Some(question) = question {
+            // Whoever asked may have lost patience.
+            let _ = question.reply.send(answer);
+        }
+    }
+}
+
+/// What an adapter is handed; cheap to clone.
+#[derive(Clone)]
+pub struct Port {
+    shared: Arc<Shared>,
+    packages: Packages,
+    epoch: Arc<str>,
+    addresses: Arc<RwLock<Arc<Addresses>>>,
+}
+
+impl Port {
+    pub(crate) fn new(
+        packages: Packages,
+        addresses: Arc<Addresses>,
+        epoch: &str,
+        inbox: usize,
+        outboxes: Vec<SyncSender<(u64, Command)>>,
+        wakes: Vec<Wake>,
+    ) -> (Self, Arc<Shared>) {
+        let shards = outboxes.into_iter().zip(wakes).map(|(outbox, wake)| Asked {
+            starved: AtomicBool::new(false),
+            wake,
+            inbox: outbox,
+            room: Arc::new(Semaphore::new(inbox)),
+        });
+        let shared = Arc::new(Shared {
+            mirror: RwLock::default(),
+            head: watch::Sender::new(0),
+            shards: shards.collect(),
+            asleep: AtomicBool::new(false),
+            counts: Counts::default(),
+            hub: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            questions: Mutex::default(),
+            ticket: AtomicU64::new(1),
+        });
+        let addresses = Arc::new(RwLock::new(addresses));
+        (Self { shared: Arc::clone(&shared), packages, epoch: epoch.into(), addresses }, shared)
+    }
+
+    /// Asks a shard. The answer comes behind the changes that the command caused: whoever reads the mirror after it
+    /// sees them.
+    pub async fn ask(&self, shard: usize, command: Command) -> Result<Answer, Busy> {
+        let answer = self.try_ask(shard, command).await;
+        if answer.is_err() {
+            self.shared.counts.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    async fn try_ask(&self, shard: usize, command: Command) -> Result<Answer, Busy> {
+        let shard = self.shared.shards.get(shard).ok_or(Busy::Gone)?;
+        let room = Arc::clone(&shard.room).try_acquire_owned().map_err(|_| Busy::Full)?;
+        let ticket = self.shared.ticket.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        let lock = || self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().insert(ticket, Question { reply, _room: room });
+        if let Err(refused) = shard.inbox.try_send((ticket, command)) {
+            lock().remove(&ticket);
+            return Err(match refused {
+                TrySendError::Full(_) => Busy::Full,
+                TrySendError::Disconnected(_) => Busy::Gone,
+            });
+        }
+        (shard.wake)();
+        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Busy::Late)?.map_err(|_| Busy::Gone)
+    }
+
+    /// The shard that owns this canonical address.
+    pub fn owner(&self, resource: &str) -> usize {
+        usize::from(Slot::of(resource).shard(self.shared.shards.len() as u8))
+    }
+
+    /// The newest revision; changes at most once a batch.
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.shared.head.subscribe()
+    }
+
+    /// Appends what has changed in `scope` after `rev`, tombstones included, oldest first, at most `max` items. A key
+    /// appears once, in its newest state. Looks at a bounded number of entries: while [`Cursor::more`], ask again.
+    pub fn since(&self, rev: u64, scope: &Scope, max: usize, out: &mut Vec<Arc<Item>>) -> Cursor {
+        self.shared.read().since(rev, u64::MAX, scope, max, out)
+    }
+
+    /// The same up to revision `upto`: what has changed again later is left for later.
+    pub fn between(&self, rev: u64, upto: u64, scope: &Scope, max: usize, out: &mut Vec<Arc<Item>>) -> Cursor {
+        self.shared.read().since(rev, upto, scope, max, out)
+    }
+
+    /// Everything that has a state in `scope`, at most `max` items, appended; and the revision from where to go on.
+    /// [`Cursor::more`]: there was more than `max`.
+    pub fn snapshot(&self, scope: &Scope, max: usize, out: &mut Vec<Arc<Item>>) -> Cursor {
+        let (start, mut rev) = (out.len(), 0);
+        loop {
+            let from = out.len();
+            let cursor = self.since(rev, scope, 1024, out);
+            let mut index = 0;
+            out.retain(|item| {
+                index += 1;
+                index <= from || item.state.is_some()
+            });
+            rev = cursor.rev;
+            if out.len() - start > max {
+                out.truncate(start + max);
+                return Cursor { rev, more: true };
+            }
+            if !cursor.more {
+                return cursor;
+            }
+        }
+    }
+
+    /// The latest state; `None` when there is none or it is gone.
+    pub fn get(&self, resource: &str, package: PackageId) -> Option<Arc<Item>> {
+        self.shared.read().get(resource, package).filter(|item| item.state.is_some()).cloned()
+    }
+
+    /// The latest states of all packages of this canonical address, by package.
+    pub fn of(&self, resource: &str) -> Vec<Arc<Item>> {
+        let mut items: Vec<_> = self.shared.read().of(resource).to_vec();
+        items.retain(|item| item.state.is_some());
+        items.sort_unstable_by_key(|item| item.package);
+        items
+    }
+
+    /// Whether a reader who has seen everything up to `rev` of `epoch` can go on from there: nothing that is gone has
+    /// been forgotten since.
+    pub fn can_resume(&self, epoch: &str, rev: u64) -> bool {
+        let mirror = self.shared.read();
+        *epoch == *self.epoch && rev >= mirror.horizon() && rev <= mirror.head()
+    }
+
+    /// Names the life of the revisions.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// The packages.
+    pub fn packages(&self) -> &Packages {
+        &self.packages
+    }
+
+    /// What addresses mean now.
+    pub fn addresses(&self) -> Arc<Addresses> {
+        Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new configuration.
+    pub fn set_addresses(&self, addresses: Arc<Addresses>) {
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Ends the hub: it takes in what is in the rings and returns from [`crate::Hub::run`].
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        if let Some(hub) = self.shared.hub.get() {
+            hub.unpark();
+        }
+    }
+
+    /// Appends metrics in the text format of Prometheus.
+    pub fn metrics(&self, out: &mut String) {
+        let (head, live, graves) = {
+            let mirror = self.shared.read();
+            (mirror.head(), mirror.live() as u64, mirror.graves() as u64)
+        };
+        let counts = &self.shared.counts;
+        let rows = [
+            ("hub_changes_total", "counter", "State changes taken in from all shards.", head),
+            (
+                "hub_batches_total",
+                "counter",
+                "Turns in which there was something.",
+                counts.batches.load(Ordering::Relaxed),
+            ),
+            ("hub_wakes_total", "counter", "Times a shard had to wake the hub.", counts.wakes.load(Ordering::Relaxed)),
+            (
+                "hub_conflated_total",
+                "counter",
+                "States skipped in favour of a newer one because a ring was full.",
+                counts.conflated.load(Ordering::Relaxed),
+            ),
+            (
+                "hub_busy_total",
+                "counter",
+                "Questions that a shard did not answer.",
+                counts.busy.load(Ordering::Relaxed),
+            ),
+            ("hub_states", "gauge", "States of a resource and package.", live),
+            ("hub_tombstones", "gauge", "States that are gone and still remembered.", graves),
+        ];
+        for (name, kind, help, value) in rows {
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+        }
+    }
+}
