@@ -169,9 +169,7 @@ impl Bus {
         let packages = self.config.packages.clone();
         let package = packages.get(publish.package);
         match publish.action {
-            PublishAction::Initial { format, body } => {
-                self.create(now, &publish, package, format, body, None)
-            }
+            PublishAction::Initial { format, body } => self.create(now, &publish, package, format, body, None),
             PublishAction::Put { source, format, body } => {
                 let existing = self.find(publish.resource, publish.package).and_then(|id| {
                     let mut all = self.at(id).publications.iter();
@@ -237,9 +235,7 @@ impl Bus {
         let id = self.resource(publish.resource, publish.package)?;
         let live = self.at(id).publications.iter().filter(|one| !one.derived);
         let from_here = live.clone().filter(|one| one.from.ip() == publish.from.ip()).count();
-        if live.count() >= limits.publications
-            || (!publish.trusted && from_here >= limits.publications_per_source)
-        {
+        if live.count() >= limits.publications || (!publish.trusted && from_here >= limits.publications_per_source) {
             return Err(PublishError::TooMany("publications"));
         }
         let (stamp, tag) = self.next_tag(now);
@@ -487,6 +483,11 @@ impl Bus {
     pub fn advance(&mut self, now: Time) {
         let mut due: SmallVec<[u32; 16]> = SmallVec::new();
         self.wheel.advance(now, |number| due.push(number));
+        for &number in &due {
+            if let Some(resource) = self.resources[number as usize].as_mut() {
+                resource.timer = None;
+            }
+        }
         for number in due {
             self.due(now, ResourceId(number));
         }
@@ -494,7 +495,6 @@ impl Bus {
 
     fn due(&mut self, now: Time, id: ResourceId) {
         let Some(resource) = self.resources[id.0 as usize].as_mut() else { return };
-        resource.timer = None;
         let unused = resource.pins == 0 && resource.publications.is_empty() && resource.residues.is_empty();
         if unused {
             return self.forget(id);

@@ -97,11 +97,7 @@ mod tests {
     fn the_first_rule_that_applies_decides() {
         let access = Access {
             rules: vec![
-                Rule {
-                    addresses: vec!["10.1.0.0/16".parse().unwrap()],
-                    domains: vec![],
-                    action: Action::Allow,
-                },
+                Rule { addresses: vec!["10.1.0.0/16".parse().unwrap()], domains: vec![], action: Action::Allow },
                 Rule {
                     addresses: vec!["10.0.0.0/8".parse().unwrap()],
                     domains: vec!["guests.example.com".into()],

@@ -49,6 +49,15 @@ pub struct Listener {
     pub advertise: Box<str>,
 }
 
+impl Listener {
+    /// Whether nothing better than the wildcard address is known to tell others, so that each flow's own local
+    /// address is told.
+    pub fn advertise_is_wildcard(&self) -> bool {
+        self.address.ip().is_unspecified()
+            && (self.advertise.starts_with("0.0.0.0:") || self.advertise.starts_with("[::]:"))
+    }
+}
+
 /// Timers of RFC 3261 section 17.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Timers {

@@ -21,8 +21,8 @@ pub use counters::{Counter, Counters};
 pub use hash::Seed;
 pub use io::{Answer, Change, Command, Flow, Input, Outbox, Output, Transport};
 pub use package::{
-    AnyFact, AnyState, BadBody, Composed, Cuts, Expires, Format, Package, PackageId, Packages, Reading, Rendering,
-    Rendered, Sourced, Stamp, View,
+    AnyFact, AnyState, BadBody, Composed, Cuts, Expires, Format, Package, PackageId, Packages, Reading, Rendered,
+    Rendering, Sourced, Stamp, View,
 };
 pub use publish::{EntityTag, Publish, PublishAction, PublishError, Published, ResourceId};
 pub use record::Record;

@@ -244,14 +244,7 @@ pub trait AnyPackage: Send + Sync {
     fn residue(&self, old: &AnyFact, new: Option<&AnyFact>) -> Option<AnyFact>;
     fn compose(&self, now: Time, presentity: &str, sources: &[Sourced<'_, AnyFact>]) -> Composed<AnyState>;
     fn is_change(&self, old: &AnyState, new: &AnyState) -> bool;
-    fn write(
-        &self,
-        presentity: &str,
-        state: &AnyState,
-        how: Rendering,
-        profile: &Profile,
-        out: &mut Vec<u8>,
-    ) -> Cuts;
+    fn write(&self, presentity: &str, state: &AnyState, how: Rendering, profile: &Profile, out: &mut Vec<u8>) -> Cuts;
     fn json(&self, state: &AnyState, view: View, out: &mut Vec<u8>);
     fn describe(&self, state: &AnyState) -> String;
     fn rule(&self) -> &'static str;
@@ -312,14 +305,7 @@ impl<P: Package> AnyPackage for P {
         Package::is_change(self, known(&**old), known(&**new))
     }
 
-    fn write(
-        &self,
-        presentity: &str,
-        state: &AnyState,
-        how: Rendering,
-        profile: &Profile,
-        out: &mut Vec<u8>,
-    ) -> Cuts {
+    fn write(&self, presentity: &str, state: &AnyState, how: Rendering, profile: &Profile, out: &mut Vec<u8>) -> Cuts {
         Package::write(self, presentity, known(&**state), how, profile, out)
     }
 

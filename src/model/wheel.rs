@@ -245,7 +245,8 @@ mod tests {
             let mut due = Vec::new();
             for index in 0..2000_u64 {
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                let micros = (number >> 20) % [1_000_000, 100_000_000, 40_000_000_000, 90_000_000_000][index as usize % 4];
+                let micros =
+                    (number >> 20) % [1_000_000, 100_000_000, 40_000_000_000, 90_000_000_000][index as usize % 4];
                 let at = start + Duration::from_micros(micros);
                 wheel.arm(at, at);
                 due.push(at);
@@ -253,7 +254,8 @@ mod tests {
             due.sort_unstable();
             let (mut now, mut fired) = (start, Vec::new());
             while !wheel.is_empty() {
-                now = if step > Duration::from_secs(1) { now + step } else { wheel.deadline().unwrap().max(now + step) };
+                now =
+                    if step > Duration::from_secs(1) { now + step } else { wheel.deadline().unwrap().max(now + step) };
                 wheel.advance(now, |at| {
                     assert!(at <= now, "early");
                     assert!(now.since(at) <= step + Duration::from_millis(9), "late by {:?}", now.since(at));
@@ -261,8 +263,9 @@ mod tests {
                 });
             }
             assert_eq!(fired.len(), due.len());
-            assert!(fired.windows(2).all(|pair| pair[1].since(pair[0]) > Duration::ZERO
-                || pair[0].since(pair[1]) < Duration::from_millis(5)));
+            assert!(fired.windows(2).all(
+                |pair| pair[1].since(pair[0]) > Duration::ZERO || pair[0].since(pair[1]) < Duration::from_millis(5)
+            ));
         }
     }
 

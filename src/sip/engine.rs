@@ -1,0 +1,276 @@
+//! The engine of one shard: the gate that every message passes, in the order of RFC 3261 section 8.2.
+
+use crate::host::Host;
+use crate::identifier::Branch;
+use crate::notifier::Notifier;
+use crate::reply::{Detail, Reply, write_reply};
+use crate::route::{Anyone, Routed};
+use crate::server::{Key, Seen, Transactions};
+use crate::wire::{Essentials, Message, Name, Reject, Start};
+use lamplighter_model::counters::Gauge;
+use lamplighter_model::explain::WatcherExplanation;
+use lamplighter_model::{Config, Counter, Counters, Flow, NotLocal, Outbox, Output, ResourceId, Seed, Time, Transport};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The SIP side of one shard.
+pub struct Engine {
+    pub(crate) config: Arc<Config>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) seed: Seed,
+    pub(crate) notifier: Notifier,
+    /// Questions for the resolver that no output has carried yet.
+    pub(crate) lookups: Vec<Output>,
+    /// Scratch: timers that have fired.
+    pub(crate) due: Vec<u32>,
+    transactions: Transactions,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("subscriptions", &self.notifier.len()).finish()
+    }
+}
+
+/// A request that has passed the gate.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub now: Time,
+    pub flow: Flow,
+    pub message: Message<'a>,
+    pub essentials: &'a Essentials<'a>,
+    pub uri: &'a [u8],
+}
+
+impl Engine {
+    /// An engine without subscriptions. `secret` makes tags and branches unguessable, `seed` keys its maps.
+    pub fn new(config: Arc<Config>, seed: Seed, secret: [u8; 32], now: Time, counters: Arc<Counters>) -> Self {
+        Self {
+            notifier: Notifier::new(seed, secret, now),
+            transactions: Transactions::new(seed),
+            config,
+            counters,
+            seed,
+            lookups: Vec::new(),
+            due: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Answers what could not even be read, if its protocol has an answer for it.
+    pub fn rejected(&mut self, flow: Flow, reject: &Reject<'_>, out: &mut Outbox) {
+        self.counters.count(Counter::Received);
+        match (reject.status, reject.message) {
+            (Some(status), Some(request)) => self.answer(flow, request, &Reply::status(status), out),
+            _ => self.counters.count(Counter::Dropped),
+        }
+    }
+
+    /// Handles one message that belongs to this shard. `address` is what [`crate::route::route`] made of it.
+    #[expect(clippy::too_many_arguments, reason = "a message and where it stands; a struct would only rename them")]
+    pub fn message<H: Host>(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        age: Duration,
+        message: Message<'_>,
+        routed: &Routed,
+        address: &str,
+        host: &mut H,
+        out: &mut Outbox,
+    ) {
+        self.counters.count(Counter::Received);
+        let (method, uri) = match message.start() {
+            Start::Response { status } => {
+                match routed {
+                    Routed::Response(branch) if message.count(Name::Via) == 1 => {
+                        self.response(now, status, *branch, message, host);
+                    }
+                    _ => self.counters.count(Counter::StrayResponse),
+                }
+                return;
+            }
+            Start::Request { method, uri } => (method, uri),
+        };
+        if method == b"ACK" {
+            return; // of a refusal to an INVITE: nothing waits for it
+        }
+        let essentials = match message.essentials() {
+            Ok(essentials) => essentials,
+            Err(reject) => return self.refuse_unread(flow, &reject, out),
+        };
+        let request = Request { now, flow, message, essentials: &essentials, uri };
+        if let Some(reply) = self.gate(&request, method, routed) {
+            return self.answer(flow, message, &reply, out);
+        }
+        let key = match self.transactions.look_up(message, &essentials) {
+            Seen::New(key) => key,
+            Seen::Again(reply) => {
+                self.counters.count(Counter::Absorbed);
+                return self.answer(flow, message, &reply, out);
+            }
+            Seen::Merged => return self.answer(flow, message, &Reply::status(482), out),
+        };
+        if !routed.is_in_dialog() && self.is_overloaded(age) {
+            self.counters.count(Counter::Overload);
+            let pause = self.config.overload.retry_after.as_secs() as u32;
+            // Stateless, so that the same request may succeed later.
+            return self.answer(flow, message, &Reply::with(503, Detail::RetryAfter(pause)), out);
+        }
+        self.remember_stream(&request);
+        match (method, routed) {
+            (b"SUBSCRIBE", Routed::InDialog(tag)) => self.resubscribe(&request, key, *tag, host, out),
+            (b"SUBSCRIBE", _) => self.subscribe(&request, key, address, host, out),
+            (b"PUBLISH", _) => {
+                let reply = self.publish(&request, address, host);
+                self.conclude(&request, key, reply, out);
+            }
+            _ => {
+                let reply = self.unsolicited(&request, address, host);
+                self.conclude(&request, key, reply, out);
+            }
+        }
+    }
+
+    /// What must be refused without looking at any state, statelessly.
+    fn gate(&self, request: &Request<'_>, method: &[u8], routed: &Routed) -> Option<Reply> {
+        let known = matches!(method, b"SUBSCRIBE" | b"PUBLISH" | b"NOTIFY" | b"OPTIONS");
+        match method {
+            b"CANCEL" => return Some(Reply::status(481)), // nothing here takes long enough to be cancelled
+            b"BYE" | b"UPDATE" | b"PRACK" | b"INFO" | b"REFER" if request.essentials.to.tag().is_some() => {
+                return Some(Reply::status(481));
+            }
+            _ if !known => return Some(Reply::with(405, Detail::Allow)),
+            _ => {}
+        }
+        if let Routed::Anyone(why) = routed {
+            // OPTIONS asks about us, not about a user: any Request-URI that leads here will do.
+            let options = method == b"OPTIONS";
+            match why {
+                Anyone::BadUri => return Some(Reply::status(400)),
+                Anyone::UnknownScheme => return Some(Reply::status(416)),
+                Anyone::ForeignDialog => return Some(Reply::status(481)),
+                Anyone::NotLocal(NotLocal::Foreign) if request.essentials.max_forwards == Some(0) && !options => {
+                    return Some(Reply::status(483));
+                }
+                Anyone::NotLocal(NotLocal::BadUser) => return Some(Reply::status(400)),
+                Anyone::NotLocal(_) if !options => return Some(Reply::status(404)),
+                Anyone::NotLocal(_) | Anyone::StrayResponse => {}
+            }
+        }
+        if request.message.list(Name::Require).next().is_some() {
+            return Some(Reply::with(420, Detail::Unsupported));
+        }
+        if method == b"OPTIONS" {
+            return Some(Reply::with(200, Detail::Capabilities));
+        }
+        if let Routed::InDialog(_) = routed
+            && method != b"SUBSCRIBE"
+        {
+            return Some(Reply::status(481)); // our dialogs are subscriptions: nobody publishes or notifies in them
+        }
+        if self.stopping && !routed.is_in_dialog() {
+            return Some(Reply::with(503, Detail::RetryAfter(self.config.overload.retry_after.as_secs() as u32)));
+        }
+        None
+    }
+
+    fn is_overloaded(&self, age: Duration) -> bool {
+        age > self.config.overload.age
+            || self.notifier.backlog() > self.config.overload.backlog
+            || self.transactions.len() >= self.config.limits.transactions
+    }
+
+    fn refuse_unread(&mut self, flow: Flow, reject: &Reject<'_>, out: &mut Outbox) {
+        match (reject.status, reject.message) {
+            (Some(status), Some(request)) => self.answer(flow, request, &Reply::status(status), out),
+            _ => self.counters.count(Counter::Dropped),
+        }
+    }
+
+    /// Answers and remembers the answer for retransmissions.
+    pub(crate) fn conclude(&mut self, request: &Request<'_>, key: Key, reply: Reply, out: &mut Outbox) {
+        if request.flow.transport == Transport::Udp {
+            self.transactions.answered(request.now, self.config.timers.t1 * 64, key, reply);
+        }
+        self.answer(request.flow, request.message, &reply, out);
+    }
+
+    /// Answers statelessly.
+    pub(crate) fn answer(&self, flow: Flow, request: Message<'_>, reply: &Reply, out: &mut Outbox) {
+        if reply.status >= 400 {
+            self.counters.count(Counter::Refused);
+        }
+        let from = out.bytes.len();
+        match write_reply(&self.config, self.seed, flow, request, reply, &mut out.bytes) {
+            Some(flow) => out.send(flow, from),
+            None => {
+                out.bytes.truncate(from);
+                self.counters.count(Counter::Dropped);
+            }
+        }
+    }
+
+    fn response<H: Host>(&mut self, now: Time, status: u16, branch: Branch, message: Message<'_>, host: &mut H) {
+        let retry_after = message.first(Name::RetryAfter).and_then(crate::wire::seconds);
+        self.answered(now, status, retry_after, branch, host);
+    }
+
+    /// Sends what has become due: retransmissions, last NOTIFYs, and up to one burst of those that wait.
+    pub fn work<H: Host>(&mut self, now: Time, host: &mut H, out: &mut Outbox) {
+        self.transactions.advance(now);
+        self.advance(now, host, out);
+        self.deliver_ready(now, host, out);
+        self.counters.set(Gauge::Subscriptions, self.notifier.len());
+        self.counters.set(Gauge::Transactions, self.transactions.len());
+    }
+
+    /// When [`Self::work`] has something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.notifier.deadline() {
+            None => self.transactions.deadline(),
+            Some(due) => Some(self.transactions.deadline().map_or(due, |other| due.min(other))),
+        }
+    }
+
+    /// The state of a resource has changed: its watchers are told by [`Self::work`].
+    pub fn changed(&mut self, resource: ResourceId) {
+        let merged = self.notifier.changed(resource);
+        self.counters.add(Counter::NotifyCoalesced, merged);
+    }
+
+    /// Takes a new configuration and asks policy again about every subscription.
+    pub fn configure<H: Host>(&mut self, now: Time, config: Arc<Config>, host: &mut H) {
+        self.config = config;
+        self.authorize_again(now, host);
+    }
+
+    /// Refuses what is new from now on, and tells all watchers to look elsewhere.
+    pub fn stop(&mut self, now: Time) {
+        self.stopping = true;
+        self.notifier.stop(now);
+    }
+
+    /// A host has been looked up.
+    pub fn resolved(&mut self, now: Time, query: u64, targets: &[(Transport, SocketAddr)]) {
+        let listeners = self.config.clone();
+        self.notifier.resolved(now, query, targets, &listeners.listeners);
+    }
+
+    /// A stream has ended or could not be opened.
+    pub fn closed<H: Host>(&mut self, now: Time, flow: Flow, host: &mut H) {
+        self.flow_closed(now, flow, host);
+    }
+
+    /// What the watchers of a resource were told.
+    pub fn explain(&self, resource: ResourceId) -> Vec<WatcherExplanation> {
+        self.notifier.explain(&self.config, resource)
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> usize {
+        self.notifier.len()
+    }
+}

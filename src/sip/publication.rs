@@ -1,0 +1,131 @@
+//! The publication service (RFC 3903 section 6), and voicemail systems that send NOTIFY without being asked.
+
+use crate::engine::{Engine, Request};
+use crate::host::Host;
+use crate::reply::{Detail, Reply};
+use crate::route::canonical;
+use crate::wire::{Event, Name, Uri, media_type, seconds};
+use lamplighter_model::package::Expires;
+use lamplighter_model::{EntityTag, PackageId, Publish, PublishAction, PublishError};
+use std::time::Duration;
+
+/// How long an unsolicited NOTIFY holds: voicemail systems send one when something changes, and perhaps each day.
+const UNSOLICITED: Duration = Duration::from_secs(24 * 3600);
+
+/// RFC 3261 section 10.2.8 and RFC 6665 section 4.2.1.1: intervals of an hour and more are never too brief.
+const NEVER_TOO_BRIEF: Duration = Duration::from_secs(3600);
+
+impl Engine {
+    pub(crate) fn publish<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Reply {
+        self.try_publish(request, address, host).unwrap_or_else(|refusal| refusal)
+    }
+
+    fn try_publish<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Result<Reply, Reply> {
+        let message = request.message;
+        let package = self.package(request)?;
+        let trusted = self.may_publish(request, address)?;
+        let mut matches = message.all(Name::SipIfMatch);
+        let tag = match (matches.next(), matches.next()) {
+            (None, _) => None,
+            (Some(tag), None) => Some(EntityTag::read(tag).ok_or(Reply::status(412))?),
+            (Some(_), Some(_)) => return Err(Reply::status(400)),
+        };
+        let expires = self.expires(request, package)?;
+        let body = message.body();
+        let action = match tag {
+            Some(tag) if body.is_empty() => PublishAction::Refresh { tag },
+            Some(tag) => PublishAction::Modify { tag, format: self.format(request, package)?, body },
+            None if body.is_empty() => return Err(Reply::status(400)),
+            None => PublishAction::Initial { format: self.format(request, package)?, body },
+        };
+        let publish = Publish { resource: address, package, action, expires, from: request.flow.remote, trusted };
+        let published = host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
+        self.counters.count(lamplighter_model::Counter::Published);
+        Ok(Reply::with(200, Detail::Published { tag: published.tag, expires: expires.as_secs() as u32 }))
+    }
+
+    fn refusal(&self, error: &PublishError) -> Reply {
+        match error {
+            PublishError::NoSuchTag => Reply::status(412),
+            PublishError::BadBody(_) => Reply::status(400),
+            PublishError::TooMany(_) => self.busy(),
+        }
+    }
+
+    /// 503: a bound was met.
+    pub(crate) fn busy(&self) -> Reply {
+        Reply::with(503, Detail::RetryAfter(self.config.overload.retry_after.as_secs() as u32))
+    }
+
+    /// A NOTIFY outside any dialog, as voicemail systems send it. RFC 6665 section 4.2.2 knows none, so it is taken
+    /// from trusted addresses only; others get what any NOTIFY without a subscription gets.
+    pub(crate) fn unsolicited<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Reply {
+        let ip = request.flow.remote.ip();
+        if !self.config.access.is_trusted(ip) {
+            return Reply::status(481);
+        }
+        let publish = |package| {
+            let body = request.message.body();
+            if body.is_empty() {
+                return Ok(Reply::status(200));
+            }
+            let source = format!("notify:{ip}");
+            let action = PublishAction::Put { source: &source, format: self.format(request, package)?, body };
+            let from = request.flow.remote;
+            let publish = Publish { resource: address, package, action, expires: UNSOLICITED, from, trusted: true };
+            host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
+            Ok(Reply::status(200))
+        };
+        self.package(request).and_then(publish).unwrap_or_else(|refusal| refusal)
+    }
+
+    /// The package that the Event header names (489 with Allow-Events when there is none such).
+    pub(crate) fn package(&self, request: &Request<'_>) -> Result<PackageId, Reply> {
+        let bad = Reply::with(489, Detail::AllowEvents);
+        let event = request.message.first(Name::Event).and_then(Event::read).ok_or(bad)?;
+        // A shared line is another package than the dialogs of a phone, although the event type is the same.
+        let line = [&b"sla"[..], b"shared"].into_iter().find(|name| event.params.get(name).is_some());
+        let found = match line {
+            None => self.config.packages.find(event.package),
+            Some(line) => self.config.packages.find(&[event.package, b";", line].concat()),
+        };
+        found.ok_or(bad)
+    }
+
+    /// How long is asked for, within what the package allows (423 with Min-Expires when it is too brief).
+    pub(crate) fn expires(&self, request: &Request<'_>, package: PackageId) -> Result<Duration, Reply> {
+        let Expires { default, least, most } = self.config.packages.expires(package);
+        let Some(asked) = request.message.first(Name::Expires) else { return Ok(default) };
+        let asked = Duration::from_secs(u64::from(seconds(asked).ok_or(Reply::status(400))?));
+        if !asked.is_zero() && asked < least && asked < NEVER_TOO_BRIEF {
+            return Err(Reply::with(423, Detail::MinExpires(least.as_secs() as u32)));
+        }
+        Ok(asked.min(most))
+    }
+
+    /// Which of the package's formats the body has (415 when it is none of them).
+    fn format(&self, request: &Request<'_>, package: PackageId) -> Result<u8, Reply> {
+        let encoding = request.message.first(Name::ContentEncoding);
+        if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
+            return Err(Reply::with(415, Detail::AcceptEncoding));
+        }
+        let unknown = Reply::with(415, Detail::Accept(package));
+        let kind = media_type(request.message.first(Name::ContentType).ok_or(unknown)?);
+        let mut formats = self.config.packages.get(package).formats().iter();
+        let format = formats.position(|format| format.content_type.as_bytes().eq_ignore_ascii_case(kind));
+        format.map(|format| format as u8).ok_or(unknown)
+    }
+
+    /// Whether the sender may publish for `address` (else 403); `true`: it is trusted.
+    fn may_publish(&self, request: &Request<'_>, address: &str) -> Result<bool, Reply> {
+        let ip = request.flow.remote.ip();
+        let from = request.essentials.from.uri;
+        let trusted = self.config.access.is_trusted(ip);
+        let own = trusted || {
+            let mut sender = String::new();
+            canonical(from, &self.config.addresses, &mut sender).is_ok() && sender == address
+        };
+        let domain = Uri::read(from).map_or(&b""[..], |uri| uri.host);
+        if self.config.access.publish(ip, domain, own) { Ok(trusted) } else { Err(Reply::status(403)) }
+    }
+}
