@@ -1,0 +1,138 @@
+//! Characters, and where things end: shared by all readers.
+
+use std::borrow::Cow;
+
+/// SP, HT, or part of a fold. Inside a header value a CR or LF can be nothing else.
+pub(super) const fn blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// What may stand in a `token` of RFC 3261 section 25.1.
+pub(super) const fn token_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+}
+
+/// Whether this is a `token`.
+pub(super) fn token(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|&byte| token_char(byte))
+}
+
+/// Without blanks and folds at both ends.
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = value
+        && blank(*first)
+    {
+        value = rest;
+    }
+    while let [rest @ .., last] = value
+        && blank(*last)
+    {
+        value = rest;
+    }
+    value
+}
+
+/// The value before and after its first `byte`, quotes not looked at; both trimmed.
+pub(super) fn cut(value: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(byte, value)?;
+    Some((trim(&value[..at]), trim(&value[at + 1..])))
+}
+
+/// Decimal digits and nothing else, saturating.
+pub(super) fn number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |sum, byte| {
+        byte.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+    })
+}
+
+/// A port: decimal digits from 1 to 65535.
+pub(super) fn port(value: &[u8]) -> Option<u16> {
+    number(value).and_then(|port| u16::try_from(port).ok()).filter(|&port| port > 0)
+}
+
+/// Where the quoted string that starts at the first byte of `value` ends (behind its closing quote).
+pub(super) fn quoted_end(value: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', value.get(at..)?)?;
+        if value[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// Where the first `stop` outside of quoted strings and angle brackets is, else the end. A quote or bracket that
+/// never closes hides everything behind it.
+pub(super) fn until(value: &[u8], stop: u8) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = value.get(at) {
+        if byte == stop {
+            return at;
+        }
+        at += match byte {
+            b'"' => quoted_end(&value[at..]).unwrap_or(value.len()),
+            b'<' => memchr::memchr(b'>', &value[at..]).map_or(value.len(), |end| end + 1),
+            _ => 1,
+        };
+    }
+    value.len()
+}
+
+/// The elements of a comma list, trimmed, empty ones skipped.
+#[derive(Clone, Copy)]
+pub(super) struct Elements<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.0.is_empty() {
+            let end = until(self.0, b',');
+            let element = trim(&self.0[..end]);
+            self.0 = self.0.get(end + 1..).unwrap_or_default();
+            if !element.is_empty() {
+                return Some(element);
+            }
+        }
+        None
+    }
+}
+
+/// What people read: a display name or parameter value without its quotes and escapes, folds as one blank, octets
+/// that are not UTF-8 replaced.
+pub fn text(value: &[u8]) -> Cow<'_, str> {
+    let value = trim(value);
+    let inner = match value {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => value,
+    };
+    let quoted = inner.len() != value.len();
+    if memchr::memchr3(b'\\', b'\r', b'\n', inner).is_none() {
+        return String::from_utf8_lossy(inner);
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        match (byte, behind) {
+            (b'\\', [escaped, behind @ ..]) if quoted => {
+                out.push(*escaped);
+                rest = behind;
+            }
+            (b'\r' | b'\n', _) => {
+                while let [first, behind @ ..] = rest
+                    && blank(*first)
+                {
+                    rest = behind;
+                }
+                out.push(b' ');
+            }
+            _ => out.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned().into()
+}
