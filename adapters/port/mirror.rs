@@ -155,11 +155,11 @@ impl Mirror {
         if from >= upto {
             return Cursor { rev: from, more: false };
         }
-        if let Some(exact) = scope.exact()
-            && exact.len() as u64 <= upto - from
-            && exact.len() <= LOOK
+        if scope.named() as u64 <= upto - from
+            && scope.named() <= LOOK
+            && let Some(names) = scope.names()
         {
-            return self.named(exact.iter(), from, upto, scope, max, out);
+            return self.named(names, from, upto, scope, max, out);
         }
         let (mut looked, mut taken) = (0, 0);
         let base = self.base();
@@ -204,10 +204,11 @@ impl Mirror {
     ) -> Cursor {
         let start = out.len();
         for name in names {
-            let fits = |item: &&Arc<Item>| item.rev > from && item.rev <= upto && scope.kinds().has(item.package);
+            let fits = |item: &&Arc<Item>| item.rev > from && item.rev <= upto && scope.has(item);
             out.extend(self.of(name).iter().filter(fits).cloned());
         }
         out[start..].sort_unstable_by_key(|item| item.rev);
+        out.dedup_by_key(|item| item.rev);
         if out.len() - start > max {
             out.truncate(start + max);
             return Cursor { rev: out.last().map_or(from, |last| last.rev), more: true };
@@ -223,6 +224,9 @@ mod tests {
     use lamplighter_model::Time;
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+    /// How far it has come, and (seq, state) of what it has seen.
+    type Reader = (u64, HashMap<Arc<str>, (u64, Option<u64>)>);
 
     const KEEP: Keep = Keep { age: Duration::from_secs(600), most: 100 };
 
@@ -317,7 +321,7 @@ mod tests {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut mirror = Mirror::default();
             let mut truth: HashMap<u64, (u64, Option<u64>)> = HashMap::new();
-            let mut readers: Vec<(u64, HashMap<Arc<str>, (u64, Option<u64>)>)> = vec![Default::default(); 5];
+            let mut readers: Vec<Reader> = vec![Default::default(); 5];
             let keep = Keep { age: Duration::from_secs(40), most: 400 };
             for step in 0..40_000_u64 {
                 let key = match random.next_u32() % 4 {
@@ -348,7 +352,7 @@ mod tests {
         }
     }
 
-    fn read(mirror: &Mirror, (rev, seen): &mut (u64, HashMap<Arc<str>, (u64, Option<u64>)>), random: &mut ChaCha8Rng) {
+    fn read(mirror: &Mirror, (rev, seen): &mut Reader, random: &mut ChaCha8Rng) {
         if *rev < mirror.horizon() {
             (*rev, *seen) = Default::default();
         }

@@ -232,10 +232,9 @@ impl Port {
         self.shared.read().get(resource, package).filter(|item| item.state.is_some()).cloned()
     }
 
-    /// The latest states of all packages of this canonical address, by package.
+    /// The latest items of all packages of this canonical address, tombstones included, by package.
     pub fn of(&self, resource: &str) -> Vec<Arc<Item>> {
         let mut items: Vec<_> = self.shared.read().of(resource).to_vec();
-        items.retain(|item| item.state.is_some());
         items.sort_unstable_by_key(|item| item.package);
         items
     }
@@ -245,6 +244,19 @@ impl Port {
     pub fn can_resume(&self, epoch: &str, rev: u64) -> bool {
         let mirror = self.shared.read();
         *epoch == *self.epoch && rev >= mirror.horizon() && rev <= mirror.head()
+    }
+
+    /// How many items in `scope` have a state, counted up to `max`.
+    pub fn count(&self, scope: &Scope, max: usize) -> usize {
+        let (mut items, mut rev, mut count) = (Vec::new(), 0, 0);
+        loop {
+            let cursor = self.since(rev, scope, 1024, &mut items);
+            count += items.drain(..).filter(|item| item.state.is_some()).count();
+            rev = cursor.rev;
+            if !cursor.more || count >= max {
+                return count.min(max);
+            }
+        }
     }
 
     /// Names the life of the revisions.

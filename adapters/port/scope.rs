@@ -3,6 +3,7 @@
 use crate::item::Item;
 use lamplighter_model::{Addresses, NotLocal, PackageId};
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// A set of packages.
@@ -84,8 +85,14 @@ impl Selector {
 }
 
 /// Selectors and packages, compiled for asking about one item quickly. Equal scopes see the same items.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Scope {
+    /// An item is in scope when it is in one of them.
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Part {
     all: bool,
     domains: Vec<(Option<Box<str>>, Box<str>)>,
     exact: HashSet<Arc<str>>,
@@ -95,17 +102,17 @@ pub struct Scope {
 impl Scope {
     /// Compiles; order and repetition of selectors do not matter.
     pub fn new(selectors: impl IntoIterator<Item = Selector>, kinds: Kinds) -> Self {
-        let mut scope = Self { all: false, domains: Vec::new(), exact: HashSet::new(), kinds };
+        let mut part = Part { all: false, domains: Vec::new(), exact: HashSet::new(), kinds };
         for selector in selectors {
             match selector {
-                Selector::All => scope.all = true,
-                Selector::Domain { scheme, domain } => scope.domains.push((scheme, domain)),
-                Selector::Exact(resource) => _ = scope.exact.insert(resource),
+                Selector::All => part.all = true,
+                Selector::Domain { scheme, domain } => part.domains.push((scheme, domain)),
+                Selector::Exact(resource) => _ = part.exact.insert(resource),
             }
         }
-        scope.domains.sort_unstable();
-        scope.domains.dedup();
-        scope
+        part.domains.sort_unstable();
+        part.domains.dedup();
+        Self { parts: vec![part] }
     }
 
     /// Everything.
@@ -113,13 +120,45 @@ impl Scope {
         Self::new([Selector::All], Kinds::ALL)
     }
 
-    /// Whether it includes this item.
-    pub fn has(&self, item: &Item) -> bool {
-        self.kinds.has(item.package) && self.has_resource(&item.resource)
+    /// What is in any of these.
+    pub fn union<'a>(scopes: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self { parts: scopes.into_iter().flat_map(|scope| scope.parts.iter().cloned()).collect() }
     }
 
-    /// Whether it includes this canonical address.
-    pub fn has_resource(&self, resource: &str) -> bool {
+    /// Whether it includes this item.
+    pub fn has(&self, item: &Item) -> bool {
+        self.includes(&item.resource, item.package)
+    }
+
+    /// Whether it includes this package of this canonical address.
+    pub fn includes(&self, resource: &str, package: PackageId) -> bool {
+        self.parts.iter().any(|part| part.kinds.has(package) && part.has(resource))
+    }
+
+    /// The addresses when it names nothing but addresses, those of several subscriptions perhaps twice.
+    pub(crate) fn names(&self) -> Option<impl Iterator<Item = &Arc<str>>> {
+        let named = self.parts.iter().all(|part| !part.all && part.domains.is_empty());
+        named.then(|| self.parts.iter().flat_map(|part| part.exact.iter()))
+    }
+
+    /// How many addresses it names.
+    pub fn named(&self) -> usize {
+        self.parts.iter().map(|part| part.exact.len()).sum()
+    }
+
+    /// Equal for equal scopes, as long as `hash` is the same.
+    pub fn fingerprint(&self, hash: &impl BuildHasher) -> u64 {
+        let mut print = 0_u64;
+        for part in &self.parts {
+            let names = part.exact.iter().fold(0_u64, |sum, name| sum.wrapping_add(hash.hash_one(name)));
+            print = hash.hash_one((print, part.all, &part.domains, names, part.kinds));
+        }
+        print
+    }
+}
+
+impl Part {
+    fn has(&self, resource: &str) -> bool {
         if self.all || self.exact.contains(resource) {
             return true;
         }
@@ -131,21 +170,6 @@ impl Scope {
             **wanted == *domain && scheme.as_ref().is_none_or(|scheme| resource.starts_with(&**scheme))
         };
         self.domains.iter().any(fits)
-    }
-
-    /// The packages.
-    pub const fn kinds(&self) -> Kinds {
-        self.kinds
-    }
-
-    /// The addresses when it names nothing but addresses.
-    pub fn exact(&self) -> Option<&HashSet<Arc<str>>> {
-        (!self.all && self.domains.is_empty()).then_some(&self.exact)
-    }
-
-    /// The addresses that it names, whatever else it includes.
-    pub const fn named(&self) -> &HashSet<Arc<str>> {
-        &self.exact
     }
 }
 
@@ -162,7 +186,7 @@ mod tests {
     #[test]
     fn selectors_select() {
         let check = |selectors: &[&str], resource: &str, expected: bool| {
-            assert_eq!(scope(selectors).has_resource(resource), expected, "{selectors:?} {resource}");
+            assert_eq!(scope(selectors).includes(resource, PackageId(0)), expected, "{selectors:?} {resource}");
         };
         check(&["*"], "sip:1@sales.example.com", true);
         check(&["sip:*@Example.com"], "sip:1@example.com", true);
@@ -179,8 +203,22 @@ mod tests {
     fn equal_scopes_are_equal_in_any_order() {
         let a = scope(&["1", "2", "*@example.com", "*@sales.example.com"]);
         assert_eq!(a, scope(&["*@sales.example.com", "2", "*@example.com", "1", "1", "*@example.com"]));
-        assert!(a.exact().is_none());
-        assert_eq!(scope(&["1"]).exact().unwrap().len(), 1);
+        let hash = std::hash::RandomState::new();
+        let same = scope(&["*@sales.example.com", "2", "*@example.com", "1"]);
+        assert_eq!(a.fingerprint(&hash), same.fingerprint(&hash));
+        assert_ne!(a.fingerprint(&hash), scope(&["1", "*@example.com"]).fingerprint(&hash));
+        assert!(a.names().is_none());
+        assert_eq!(scope(&["1"]).names().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_union_includes_what_any_of_them_does() {
+        let one = |name: &str, id| Scope::new([Selector::Exact(name.into())], Kinds::of([PackageId(id)]));
+        let union = Scope::union([&one("sip:1@example.com", 0), &one("sip:2@example.com", 1)]);
+        assert!(union.includes("sip:1@example.com", PackageId(0)) && union.includes("sip:2@example.com", PackageId(1)));
+        assert!(!union.includes("sip:1@example.com", PackageId(1)));
+        assert_eq!(union.named(), 2);
+        assert!(!Scope::default().includes("sip:1@example.com", PackageId(0)));
     }
 
     #[test]
