@@ -1,0 +1,19 @@
+//! Whole-gateway stories: the built `lamplighter` on real loopback sockets, told through a phone, a browser's feed and
+//! the command line.
+//!
+//! The phone here is written by hand and shares nothing with `src/sip`, so that the two check each other. Each story
+//! names the rows of the feature list that it shows, like DI-01.
+#![allow(clippy::disallowed_methods, reason = "these tests drive real sockets and processes in real time")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod dialog;
+mod feed;
+mod gateway;
+mod operation;
+mod phone;
+mod presence;
+mod publish;
+mod robust;
+mod tidy;
+mod transport;
+mod voicemail;
