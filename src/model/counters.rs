@@ -95,6 +95,16 @@ impl Gauge {
             Self::Transactions => "sip_server_transactions",
         }
     }
+
+    /// One line of help for the metrics page.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Subscriptions => "Live subscriptions.",
+            Self::Publications => "Live publications.",
+            Self::Resources => "Presentities with a publication or a watcher.",
+            Self::Transactions => "Server transactions remembered.",
+        }
+    }
 }
 
 /// The counters and gauges of one shard.
