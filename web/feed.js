@@ -1,0 +1,287 @@
+/**
+ * The client of the feed, protocol `presence.v1`: one WebSocket, one subscription, resumed by cursor.
+ *
+ * It knows no DOM and no globals: socket, clock, timers and chance come in as arguments, so that it runs in Node and
+ * in tests as it does in a browser. Frames go to `onframe` in the order of arrival; what they mean is for `Store`.
+ */
+
+const BACKOFF_FIRST_MS = 500;
+const BACKOFF_MOST_MS = 30_000;
+/** Time to reach the answer to `hello`. */
+const HANDSHAKE_MS = 10_000;
+/** Time from there to the end of the snapshot. */
+const SNAPSHOT_MS = 30_000;
+/** A connection that was live for this long starts the back-off anew. */
+const SETTLED_MS = 10_000;
+/** Silence, in heartbeats, after which the state shown is no longer called live, and after which the socket is given up. */
+const STALE_BEATS = 1.5;
+const DEAD_BEATS = 2;
+
+/** Close codes after which trying again would only repeat the answer. */
+const FINAL = new Map([
+  [4401, 'unauthenticated'],
+  [4403, 'forbidden'],
+  [4404, 'unsupported-version'],
+  [4409, 'replaced'],
+]);
+/** Errors to `hello` or `sub` that pass by themselves. */
+const PASSING = new Set(['rate-limited', 'upstream-unavailable', 'internal']);
+
+/**
+ * Where the connection stands.
+ *
+ * `connecting`: no state has been seen yet. `live`: what the store holds is true now. `stale`: it was true at `since`.
+ * `refused`: the server said no (`code`, `detail`); nothing is tried until `retry()`. `stopped`: `stop()` was called.
+ *
+ * @typedef {{phase: 'connecting'|'live'|'stale'|'refused'|'stopped', since: number, code?: string, detail?: string}} Status
+ */
+
+export class Feed {
+  #options;
+  #socket = null;
+  #timer = null;
+  #status;
+  #attempt = 0;
+  #floor = 0;
+  #ids = 0;
+  #pending = new Map();
+  #cursor;
+  #seen = 0;
+  /** When the state shown was last known to be true; 0: never. */
+  #trueAt = 0;
+  #liveSince = 0;
+  /** Stale only because nothing is heard; the next frame makes it live again. */
+  #silent = false;
+  #heartbeat = 25_000;
+  #offsets = [];
+
+  /**
+   * @param {object} options
+   * @param {string} options.url ws: or wss: URL of `/v1/feed`.
+   * @param {string[]} [options.selectors] Resources, such as `*` or `sip:*@example.com`.
+   * @param {string[]} [options.kinds]
+   * @param {(url: string, protocol: string) => WebSocket} options.open Opens a socket.
+   * @param {{now(): number, set(call: () => void, ms: number): any, clear(timer: any): void}} options.clock
+   * @param {() => number} options.random In [0, 1).
+   * @param {(frame: object) => void} options.onframe Frames that carry state: `ok`, `snap`, `upd`, `reset`.
+   * @param {(status: Status) => void} options.onstatus After each change of `status`.
+   */
+  constructor(options) {
+    this.#options = { selectors: ['*'], kinds: ['presence', 'dialog', 'mwi'], ...options };
+    this.#status = { phase: 'stopped', since: options.clock.now() };
+  }
+
+  /** @returns {Status} */
+  get status() {
+    return this.#status;
+  }
+
+  /** Milliseconds to add to our clock to get the server's. */
+  get offset() {
+    return this.#offsets.length ? this.#offsets.reduce((a, b) => (b.trip < a.trip ? b : a)).offset : 0;
+  }
+
+  start() {
+    if (this.#status.phase !== 'stopped') return;
+    this.#lose();
+    this.#connect();
+  }
+
+  /** Closes for good. `start()` begins anew, with a cursor if there was one. */
+  stop() {
+    this.#drop(1000);
+    this.#enter({ phase: 'stopped', since: this.#options.clock.now() });
+  }
+
+  /** Tries at once instead of after the back-off; for a person who asks, or when the network is back. */
+  retry() {
+    const { phase } = this.#status;
+    if (phase === 'live' || phase === 'stopped' || this.#socket) return;
+    this.#attempt = 0;
+    this.#floor = 0;
+    this.#lose();
+    this.#connect();
+  }
+
+  #enter(status) {
+    const { phase, since, code, detail } = this.#status;
+    this.#status = status;
+    const same = phase === status.phase && since === status.since && code === status.code && detail === status.detail;
+    if (!same) this.#options.onstatus(status);
+  }
+
+  /** What was live is stale from the last frame on. */
+  #lose() {
+    const since = this.#trueAt || this.#options.clock.now();
+    this.#silent = false;
+    if (this.#status.phase !== 'connecting') this.#enter({ phase: this.#trueAt ? 'stale' : 'connecting', since });
+  }
+
+  #connect() {
+    const { clock, open, url } = this.#options;
+    clock.clear(this.#timer);
+    this.#pending.clear();
+    this.#ids = 0;
+    let socket;
+    try {
+      socket = open(url, 'presence.v1');
+    } catch (error) {
+      this.#enter({ phase: 'refused', since: clock.now(), code: 'invalid-field', detail: String(error.message) });
+      return;
+    }
+    this.#socket = socket;
+    const mine = (handle) => (event) => socket === this.#socket && handle(event);
+    socket.onopen = mine(() => this.#send('hello', { client: 'panel/1', flush_ms: 100 }));
+    socket.onmessage = mine((event) => this.#receive(event.data));
+    socket.onerror = () => {}; // `close` follows and says more.
+    socket.onclose = mine((event) => this.#closed(event.code, event.reason));
+    this.#timer = clock.set(() => this.#reconnect(4408), HANDSHAKE_MS);
+  }
+
+  #send(t, members) {
+    const id = ++this.#ids;
+    this.#pending.set(id, { t, at: this.#options.clock.now() });
+    this.#socket.send(JSON.stringify({ t, id, ...members }));
+  }
+
+  #receive(data) {
+    let frame;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      frame = null;
+    }
+    // A frame that cannot be read may have been the one that mattered: resume from the cursor before it.
+    if (frame === null || typeof frame !== 'object') return this.#reconnect(4400);
+    const { clock, onframe } = this.#options;
+    this.#seen = clock.now();
+    if (this.#silent) this.#live();
+    if (this.#status.phase === 'live') this.#trueAt = this.#seen;
+    switch (frame.t) {
+      case 'ok':
+        this.#answered(frame);
+        break;
+      case 'snap':
+        onframe(frame);
+        if (frame.more !== true) this.#caughtUp(frame.cursor);
+        break;
+      case 'upd':
+        onframe(frame);
+        if (frame.cursor !== undefined) this.#cursor = frame.cursor;
+        break;
+      case 'reset':
+        this.#cursor = undefined;
+        this.#lose();
+        onframe(frame);
+        this.#awaitSnapshot();
+        break;
+      case 'pong':
+        this.#measure(frame);
+        break;
+      case 'bye':
+        this.#floor = Number(frame.retry_ms) || 0;
+        break;
+      case 'error':
+        this.#failed(frame);
+        break;
+    }
+  }
+
+  #answered(frame) {
+    const asked = this.#pending.get(frame.id)?.t;
+    this.#pending.delete(frame.id);
+    if (asked === 'hello') {
+      if (frame.heartbeat_s > 0) this.#heartbeat = frame.heartbeat_s * 1000;
+      this.#options.onframe(frame);
+      const { selectors, kinds } = this.#options;
+      this.#send('sub', { sub: 'main', r: selectors, kinds, snapshot: true, cursor: this.#cursor });
+      this.#awaitSnapshot();
+    } else if (asked === 'sub') {
+      if (frame.resumed !== true) this.#cursor = undefined;
+      this.#options.onframe(frame);
+    }
+  }
+
+  #awaitSnapshot() {
+    const { clock } = this.#options;
+    clock.clear(this.#timer);
+    this.#timer = clock.set(() => this.#reconnect(4408), SNAPSHOT_MS);
+  }
+
+  #caughtUp(cursor) {
+    if (cursor !== undefined) this.#cursor = cursor;
+    this.#liveSince = this.#options.clock.now();
+    this.#live();
+    this.#beat();
+  }
+
+  #live() {
+    this.#silent = false;
+    this.#trueAt = this.#seen;
+    if (this.#status.phase === 'live') return;
+    this.#enter({ phase: 'live', since: this.#options.clock.now() });
+  }
+
+  /** Once per half heartbeat: asks for the time, and notices silence (also the silence of a machine that slept). */
+  #beat() {
+    const { clock } = this.#options;
+    clock.clear(this.#timer);
+    const silence = clock.now() - this.#seen;
+    if (silence >= this.#heartbeat * DEAD_BEATS) return this.#reconnect(4408);
+    if (silence >= this.#heartbeat * STALE_BEATS) {
+      this.#lose();
+      this.#silent = true;
+    }
+    if (clock.now() - this.#liveSince >= SETTLED_MS) this.#attempt = 0;
+    if (![...this.#pending.values()].some(({ t }) => t === 'ping')) this.#send('ping');
+    this.#timer = clock.set(() => this.#beat(), this.#heartbeat / 2);
+  }
+
+  #measure(frame) {
+    const sent = this.#pending.get(frame.id)?.at;
+    this.#pending.delete(frame.id);
+    if (sent === undefined || !Number.isFinite(frame.time)) return;
+    const now = this.#options.clock.now();
+    // The shortest round trip of the last eight bounds the error best.
+    this.#offsets = [...this.#offsets.slice(-7), { trip: now - sent, offset: frame.time - (sent + now) / 2 }];
+  }
+
+  #failed(frame) {
+    const asked = this.#pending.get(frame.id)?.t;
+    this.#pending.delete(frame.id);
+    if (asked !== 'hello' && asked !== 'sub') return;
+    const code = String(frame.type ?? 'internal').replace(/^.*\//, '');
+    this.#floor = Number(frame.retry_ms) || 0;
+    if (PASSING.has(code)) return this.#reconnect(4408);
+    this.#refuse(code, String(frame.detail ?? frame.title ?? ''));
+  }
+
+  #refuse(code, detail) {
+    this.#drop(1000);
+    this.#enter({ phase: 'refused', since: this.#options.clock.now(), code, detail });
+  }
+
+  #closed(closeCode, reason) {
+    const code = FINAL.get(closeCode);
+    if (code) return this.#refuse(code, String(reason ?? ''));
+    this.#reconnect(1000);
+  }
+
+  #drop(code) {
+    this.#options.clock.clear(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close(code);
+  }
+
+  /** Gives the socket up and tries again later: exponential from 0.5 s to 30 s with full jitter. */
+  #reconnect(code) {
+    this.#drop(code);
+    this.#lose();
+    const most = Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** Math.min(this.#attempt++, 10));
+    const { clock, random } = this.#options;
+    const wait = Math.max(this.#floor, Math.round(random() * most));
+    this.#floor = 0;
+    this.#timer = clock.set(() => this.#connect(), wait);
+  }
+}
