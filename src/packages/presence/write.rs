@@ -1,0 +1,241 @@
+//! Writing documents for phones and JSON for the feed.
+
+use super::{DATA_MODEL, Doing, Note, PIDF, Person, RPID, State, Tuple};
+use crate::json::{Object, string};
+use crate::xml::{text, value};
+use lamplighter_model::package::{Cuts, View};
+
+pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8>) -> Cuts {
+    let start = out.len();
+    out.reserve(256 + 256 * state.tuples.len());
+    out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"");
+    out.extend_from_slice(PIDF.as_bytes());
+    let person = state.person.as_ref();
+    if person.is_some() {
+        for (prefix, namespace) in [("dm", DATA_MODEL), ("rpid", RPID)] {
+            out.extend_from_slice(b"\" xmlns:");
+            out.extend_from_slice(prefix.as_bytes());
+            out.extend_from_slice(b"=\"");
+            out.extend_from_slice(namespace.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\" entity=\"");
+    let from = (out.len() - start) as u32;
+    value(out, presentity);
+    let entity = Some(from..(out.len() - start) as u32);
+    out.extend_from_slice(b"\">\n");
+    if view == View::Busy {
+        if let Some(open) = state.open() {
+            out.extend_from_slice(b"<tuple id=\"t\"><status>");
+            basic(open, out);
+            out.extend_from_slice(b"</status></tuple>\n");
+        }
+    } else {
+        for shown in &state.tuples {
+            tuple(shown.id(), &shown.tuple, view, out);
+        }
+        notes("note", &state.notes, out);
+    }
+    if let Some(person) = person {
+        self::person(person, view, out);
+    }
+    if view == View::Full {
+        for device in &state.devices {
+            out.extend_from_slice(&device.xml);
+            out.push(b'\n');
+        }
+        out.extend_from_slice(&state.extra);
+    }
+    out.extend_from_slice(b"</presence>\n");
+    Cuts { version: None, entity }
+}
+
+fn basic(open: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if open { b"<basic>open</basic>" } else { b"<basic>closed</basic>" });
+}
+
+/// In the order of the schema, RFC 3863 section 4.4.
+fn tuple(id: &str, tuple: &Tuple, view: View, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<tuple id=\"");
+    value(out, id);
+    out.extend_from_slice(b"\">\n<status>");
+    if let Some(open) = tuple.open {
+        basic(open, out);
+    }
+    if let Some(show) = tuple.show {
+        out.extend_from_slice(b"<show xmlns=\"jabber:client\">");
+        out.extend_from_slice(show.name().as_bytes());
+        out.extend_from_slice(b"</show>");
+    }
+    if view == View::Full {
+        out.extend_from_slice(&tuple.status_extra);
+    }
+    out.extend_from_slice(b"</status>\n");
+    if view == View::Full {
+        if !tuple.extra.is_empty() {
+            out.extend_from_slice(&tuple.extra);
+            out.push(b'\n');
+        }
+        if let Some(contact) = &tuple.contact {
+            out.extend_from_slice(b"<contact");
+            if let Some(thousandths) = tuple.priority {
+                out.extend_from_slice(b" priority=\"");
+                priority(thousandths, out);
+                out.push(b'"');
+            }
+            out.push(b'>');
+            text(out, contact);
+            out.extend_from_slice(b"</contact>\n");
+        }
+    }
+    notes("note", &tuple.notes, out);
+    if let Some(timestamp) = &tuple.timestamp
+        && view == View::Full
+    {
+        element("timestamp", timestamp, out);
+    }
+    out.extend_from_slice(b"</tuple>\n");
+}
+
+/// In the order of the schema, RFC 4479 section 6: other elements, then notes, then the timestamp.
+fn person(person: &Person, view: View, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<dm:person id=\"");
+    value(out, &person.id);
+    out.extend_from_slice(b"\">\n");
+    if let Some(doing) = &person.doing {
+        activities(doing, view, out);
+    }
+    if view == View::Full {
+        for extra in &person.extras {
+            out.extend_from_slice(&extra.xml);
+            out.push(b'\n');
+        }
+    }
+    if view != View::Busy {
+        notes("dm:note", &person.notes, out);
+    }
+    if let Some(timestamp) = &person.timestamp
+        && view == View::Full
+    {
+        element("dm:timestamp", timestamp, out);
+    }
+    out.extend_from_slice(b"</dm:person>\n");
+}
+
+fn activities(doing: &Doing, view: View, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<rpid:activities>");
+    if view != View::Busy {
+        notes("rpid:note", &doing.notes, out);
+    }
+    for name in doing.activities.names() {
+        out.extend_from_slice(b"<rpid:");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"/>");
+    }
+    if view == View::Full {
+        out.extend_from_slice(&doing.extra);
+    }
+    out.extend_from_slice(b"</rpid:activities>\n");
+}
+
+fn notes(name: &str, notes: &[Note], out: &mut Vec<u8>) {
+    for note in notes {
+        out.push(b'<');
+        out.extend_from_slice(name.as_bytes());
+        if let Some(lang) = &note.lang {
+            out.extend_from_slice(b" xml:lang=\"");
+            value(out, lang);
+            out.push(b'"');
+        }
+        out.push(b'>');
+        text(out, &note.text);
+        out.extend_from_slice(b"</");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b">\n");
+    }
+}
+
+fn element(name: &str, content: &str, out: &mut Vec<u8>) {
+    out.push(b'<');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'>');
+    text(out, content);
+    out.extend_from_slice(b"</");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b">\n");
+}
+
+/// Such as `0.8`.
+fn priority(thousandths: u16, out: &mut Vec<u8>) {
+    let mut places = thousandths % 1000;
+    out.extend_from_slice(if thousandths >= 1000 { b"1" } else { b"0" });
+    if places > 0 {
+        out.push(b'.');
+    }
+    while places > 0 {
+        out.push(b'0' + (places / 100) as u8);
+        places = places % 100 * 10;
+    }
+}
+
+pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
+    let mut object = Object::new(out);
+    if let Some(open) = state.open() {
+        object.string("basic", if open { "open" } else { "closed" });
+    }
+    if let Some(show) = state.show() {
+        object.string("show", show.name());
+    }
+    if view != View::Busy {
+        if let Some(doing) = state.person.as_ref().and_then(|person| person.doing.as_ref()) {
+            object.array("activities", doing.activities.names(), string);
+        }
+        let notes = state.notes();
+        if let Some(note) = notes.first() {
+            object.string("note", note.text.trim());
+            if let Some(lang) = &note.lang {
+                object.string("lang", lang);
+            }
+        }
+        if notes.len() > 1 {
+            object.array("notes", notes, |out, note| {
+                let mut object = Object::new(out);
+                object.string("note", note.text.trim());
+                if let Some(lang) = &note.lang {
+                    object.string("lang", lang);
+                }
+                object.end();
+            });
+        }
+    }
+    if let Some(since) = state.since {
+        object.number("since", since.as_millis());
+    }
+    if view != View::Busy {
+        object.array("devices", &state.tuples, |out, shown| device(shown.id(), &shown.tuple, view, out));
+    }
+    object.end();
+}
+
+fn device(id: &str, tuple: &Tuple, view: View, out: &mut Vec<u8>) {
+    let mut object = Object::new(out);
+    object.string("id", id);
+    if let Some(open) = tuple.open {
+        object.string("basic", if open { "open" } else { "closed" });
+    }
+    if let Some(show) = tuple.show {
+        object.string("show", show.name());
+    }
+    if view == View::Full
+        && let Some(contact) = &tuple.contact
+    {
+        object.string("contact", contact);
+        if let Some(thousandths) = tuple.priority {
+            priority(thousandths, object.member("priority"));
+        }
+    }
+    if let Some(note) = tuple.notes.first() {
+        object.string("note", note.text.trim());
+    }
+    object.end();
+}
