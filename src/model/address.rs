@@ -1,6 +1,6 @@
 //! Canonical addresses of presentities, and the slot that each of them lives in.
 //!
-//! One immutable map decides what a URI that a phone wrote means here (`semantics.md` 25 of the design notes):
+//! One immutable map decides what a URI that a phone wrote means here:
 //! local domains compared without case, our own IP addresses read as the default domain, aliases, percent
 //! escapes. Everything behind the reader speaks canonical addresses only: `sip:user@domain`.
 
