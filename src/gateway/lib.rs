@@ -1,1 +1,6 @@
-//! x
+//! The gateway: command line, configuration, and the wiring of shards and adapters.
+
+pub mod cli;
+pub mod config;
+pub mod logs;
+pub mod metrics;

@@ -1,3 +1,7 @@
 //! The `lamplighter` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lamplighter::cli::main(std::env::args_os())
+}

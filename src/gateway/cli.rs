@@ -1,0 +1,140 @@
+//! The command line: what it accepts, and how it ends.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
+//! 69 the gateway cannot be reached, 78 the configuration is wrong.
+
+mod check;
+mod client;
+mod explain;
+mod get;
+mod output;
+mod watch;
+
+use crate::config::ConfigError;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use output::Output;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A presence gateway: one truth for phones, Jabber and browsers.
+#[derive(Debug, Parser)]
+#[command(name = "lamplighter", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration; tells all mistakes, and exits with 78 if there are any
+    Check(Configuration),
+    /// Show the state of an address
+    Get(get::Options),
+    /// Show states as they change
+    Watch(watch::Options),
+    /// Say why a lamp is lit: who vouches for what, and what each watcher was told
+    Explain(explain::Options),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which configuration.
+#[derive(Args, Debug)]
+struct Configuration {
+    /// The configuration file; without one, every setting has its default
+    #[arg(long, value_name = "FILE", env = "LAMPLIGHTER_CONFIG")]
+    config: Option<PathBuf>,
+    /// A setting that wins over the file, such as sip.open=true
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The command makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The gateway cannot be reached, or does not answer as one.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What was asked for does not exist, or may not be seen, or cannot be done.
+    #[error("{0}")]
+    Failed(String),
+    /// Nobody reads the output any more.
+    #[error("output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Unavailable(_) => 69,
+            Self::Config(_) => 78,
+            // A reader that has seen enough, such as `head`, is not a failure.
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+            Self::Failed(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+/// Does what the command line `args` (the program's name first) says.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, with code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let mut out = Output::standard();
+    let result = match cli.command {
+        Command::Check(options) => check::run(&options, &mut out),
+        Command::Get(options) => get::run(&options, &mut out),
+        Command::Watch(options) => watch::run(&options, &mut out),
+        Command::Explain(options) => explain::run(&options, &mut out),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lamplighter", &mut out);
+            Ok(())
+        }
+    };
+    match result.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.code() != 0 {
+                let _ = writeln!(std::io::stderr(), "lamplighter: {failure}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn failures_have_their_codes() {
+        let pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert_eq!(Failure::Output(pipe).code(), 0);
+        assert_eq!(Failure::Config(ConfigError(Vec::new())).code(), 78);
+        assert_eq!(Failure::Unavailable(String::new()).code(), 69);
+        assert_eq!(Failure::Usage(String::new()).code(), 2);
+        assert_eq!(Failure::Failed(String::new()).code(), 1);
+    }
+}
