@@ -30,10 +30,11 @@ const PASSING = new Set(['rate-limited', 'upstream-unavailable', 'internal']);
 /**
  * Where the connection stands.
  *
- * `connecting`: no state has been seen yet. `live`: what the store holds is true now. `stale`: it was true at `since`.
+ * `connecting`: no state has been seen yet. `live`: what the store holds is true now. `stale`: it is no longer.
  * `refused`: the server said no (`code`, `detail`); nothing is tried until `retry()`. `stopped`: `stop()` was called.
+ * `trueAt`: when the state was last known to be true, in our milliseconds; 0 if never, or if it is live.
  *
- * @typedef {{phase: 'connecting'|'live'|'stale'|'refused'|'stopped', since: number, code?: string, detail?: string}} Status
+ * @typedef {{phase: 'connecting'|'live'|'stale'|'refused'|'stopped', trueAt: number, code?: string, detail?: string}} Status
  */
 
 export class Feed {
@@ -68,7 +69,7 @@ export class Feed {
    */
   constructor(options) {
     this.#options = { selectors: ['*'], kinds: ['presence', 'dialog', 'mwi'], ...options };
-    this.#status = { phase: 'stopped', since: options.clock.now() };
+    this.#status = { phase: 'stopped', trueAt: 0 };
   }
 
   /** @returns {Status} */
@@ -90,7 +91,7 @@ export class Feed {
   /** Closes for good. `start()` begins anew, with a cursor if there was one. */
   stop() {
     this.#drop(1000);
-    this.#enter({ phase: 'stopped', since: this.#options.clock.now() });
+    this.#enter('stopped');
   }
 
   /** Tries at once instead of after the back-off; for a person who asks, or when the network is back. */
@@ -103,18 +104,16 @@ export class Feed {
     this.#connect();
   }
 
-  #enter(status) {
-    const { phase, since, code, detail } = this.#status;
-    this.#status = status;
-    const same = phase === status.phase && since === status.since && code === status.code && detail === status.detail;
-    if (!same) this.#options.onstatus(status);
+  #enter(phase, code, detail) {
+    const old = this.#status;
+    this.#status = { phase, trueAt: phase === 'live' ? 0 : this.#trueAt, ...(code && { code, detail }) };
+    if (JSON.stringify(old) !== JSON.stringify(this.#status)) this.#options.onstatus(this.#status);
   }
 
   /** What was live is stale from the last frame on. */
   #lose() {
-    const since = this.#trueAt || this.#options.clock.now();
     this.#silent = false;
-    if (this.#status.phase !== 'connecting') this.#enter({ phase: this.#trueAt ? 'stale' : 'connecting', since });
+    this.#enter(this.#trueAt ? 'stale' : 'connecting');
   }
 
   #connect() {
@@ -126,7 +125,7 @@ export class Feed {
     try {
       socket = open(url, 'presence.v1');
     } catch (error) {
-      this.#enter({ phase: 'refused', since: clock.now(), code: 'invalid-field', detail: String(error.message) });
+      this.#enter('refused', 'invalid-field', String(error.message));
       return;
     }
     this.#socket = socket;
@@ -218,11 +217,10 @@ export class Feed {
   #live() {
     this.#silent = false;
     this.#trueAt = this.#seen;
-    if (this.#status.phase === 'live') return;
-    this.#enter({ phase: 'live', since: this.#options.clock.now() });
+    this.#enter('live');
   }
 
-  /** Once per half heartbeat: asks for the time, and notices silence (also the silence of a machine that slept). */
+  /** Twice per heartbeat: asks for the time, and notices silence (also the silence of a machine that slept). */
   #beat() {
     const { clock } = this.#options;
     clock.clear(this.#timer);
@@ -234,7 +232,8 @@ export class Feed {
     }
     if (clock.now() - this.#liveSince >= SETTLED_MS) this.#attempt = 0;
     if (![...this.#pending.values()].some(({ t }) => t === 'ping')) this.#send('ping');
-    this.#timer = clock.set(() => this.#beat(), this.#heartbeat / 2);
+    const limits = [STALE_BEATS, DEAD_BEATS].map((beats) => beats * this.#heartbeat - silence).filter((ms) => ms > 0);
+    this.#timer = clock.set(() => this.#beat(), Math.min(this.#heartbeat / 2, ...limits));
   }
 
   #measure(frame) {
@@ -258,7 +257,7 @@ export class Feed {
 
   #refuse(code, detail) {
     this.#drop(1000);
-    this.#enter({ phase: 'refused', since: this.#options.clock.now(), code, detail });
+    this.#enter('refused', code, detail);
   }
 
   #closed(closeCode, reason) {

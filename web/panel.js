@@ -67,8 +67,6 @@ export class BlfPanel extends HTMLElement {
   #saying = 0;
   /** Names as they were when the keys were last put in order. */
   #named = new Map();
-  /** When the state shown was last true, while it is not live. */
-  #staleAt;
   #listeners;
 
   constructor() {
@@ -123,7 +121,6 @@ export class BlfPanel extends HTMLElement {
     this.#changed.clear();
     this.#ringing.clear();
     this.#toSay.clear();
-    this.#staleAt = undefined;
     const url = new URL(this.getAttribute('src') ?? '/v1/feed', location.href);
     url.protocol = url.protocol.replace(/^http/, 'ws');
     this.#feed = new Feed({
@@ -140,7 +137,10 @@ export class BlfPanel extends HTMLElement {
   }
 
   #receive(frame) {
-    for (const r of this.#store.apply(frame)) this.#changed.add(r);
+    for (const r of this.#store.apply(frame)) {
+      this.#changed.add(r);
+      this.#hear(r, this.#store.keys.get(r), frame.t === 'upd');
+    }
     if (this.#changed.size) this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
@@ -150,7 +150,6 @@ export class BlfPanel extends HTMLElement {
     const { keys } = this.#store;
     const shown = this.#named;
     if ([...this.#changed].some((r) => shown.get(r) !== keys.get(r)?.name)) this.#rank();
-    for (const r of this.#changed) this.#hear(r, keys.get(r));
     this.#changed.clear();
     this.#show();
     this.#redrawDetails();
@@ -181,7 +180,7 @@ export class BlfPanel extends HTMLElement {
     this.#find('.count').textContent = all ? '' : this.#language.say('shown', { shown: chosen.length, total: keys.size });
     const { nothing, words, button } = this.#nothing;
     const waiting = keys.size === 0;
-    nothing.hidden = chosen.length > 0 || (waiting && this.#feed?.status.phase !== 'live');
+    nothing.hidden = chosen.length > 0 || (waiting && this.#feed.status.phase !== 'live');
     words.textContent = this.#language.say(waiting ? 'none_yet' : 'none_match');
     button.hidden = waiting;
   }
@@ -197,8 +196,7 @@ export class BlfPanel extends HTMLElement {
 
   /** The server's time; time stands still while we do not hear from it. */
   #now() {
-    const { phase, since } = this.#feed?.status ?? {};
-    return (phase === 'live' || phase === undefined ? Date.now() : (this.#staleAt ?? since)) + (this.#feed?.offset ?? 0);
+    return (this.#feed.status.trueAt || Date.now()) + this.#feed.offset;
   }
 
   #nameOf(uri) {
@@ -207,13 +205,11 @@ export class BlfPanel extends HTMLElement {
   }
 
   #restyle() {
-    const { phase, since, code, detail } = this.#feed.status;
+    const { phase, trueAt, code, detail } = this.#feed.status;
     const language = this.#language;
-    if (phase === 'live') this.#staleAt = undefined;
-    else if (phase === 'stale') this.#staleAt = since;
     const strip = this.#find('.connection');
     strip.dataset.phase = phase;
-    const time = this.#staleAt === undefined ? '' : language.time(this.#staleAt);
+    const time = trueAt ? language.time(trueAt) : '';
     const sentence = phase === 'refused' && time ? 'refused_stale' : phase;
     const why = language.say(`why_${code}`) || detail;
     const words = this.#find('.connection .words');
@@ -253,7 +249,8 @@ export class BlfPanel extends HTMLElement {
 
   // --- what is heard
 
-  #hear(r, key) {
+  /** A snapshot is not news. */
+  #hear(r, key, isNews) {
     const rings = key?.state === 'ringing';
     if (rings === this.#ringing.has(r)) return;
     if (!rings) {
@@ -262,8 +259,7 @@ export class BlfPanel extends HTMLElement {
       return;
     }
     this.#ringing.add(r);
-    // A snapshot is not news.
-    if (this.#feed.status.phase !== 'live') return;
+    if (!isNews) return;
     this.#toSay.set(r, key);
     this.#saying ||= setTimeout(() => this.#announce());
   }

@@ -242,10 +242,10 @@ function callOf(value) {
   };
 }
 
-/** What a resource calls itself: `name`, or the display name of its own side of a call. */
+/** What a resource calls itself: `name`, or `local_name` of a call, the display name on its own side. */
 function nameIn(state) {
-  const local = list(state?.calls).map((call) => object(object(call)?.local)?.name);
-  return [state?.name, ...local].map(text).find(Boolean);
+  const calls = [...list(state?.calls), ...list(state?.ended)];
+  return [state?.name, ...calls.map((call) => object(call)?.local_name)].map(text).find(Boolean);
 }
 
 function decoded(user) {
