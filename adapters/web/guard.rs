@@ -1,0 +1,94 @@
+//! Which pages may talk to us, and the headers that every answer has.
+//!
+//! A browser sends any page's requests to us, so a page of another origin is refused unless configured; and a page
+//! whose name was made to point here (DNS rebinding) gives itself away by the Host header.
+
+use crate::app::App;
+use crate::problem::{Kind, Problem};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Checks Host and Origin, counts the request, and adds headers.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
+    let (mut response, foreign) = match allow(request.headers(), &app.config.hosts, &app.config.origins) {
+        Ok(foreign) => (next.run(request).await, foreign),
+        Err(problem) => (problem.into_response(), None),
+    };
+    app.metrics.request(&route, response.status().as_u16(), start.elapsed());
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = foreign {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    response
+}
+
+/// The origin, if it is another one and allowed.
+fn allow(headers: &HeaderMap, hosts: &[String], origins: &[String]) -> Result<Option<HeaderValue>, Problem> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.ok_or_else(|| Problem::new(Kind::InvalidField, "a request needs a Host header"))?;
+    if !is_ours(host, hosts) {
+        return Err(Problem::new(Kind::Forbidden, "this server has no such name; see web.hosts"));
+    }
+    let Some(value) = headers.get(header::ORIGIN) else { return Ok(None) };
+    let origin = value.to_str().unwrap_or_default();
+    if origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
+        return Ok(None);
+    }
+    match origins.iter().any(|one| one.eq_ignore_ascii_case(origin)) {
+        true => Ok(Some(value.clone())),
+        false => Err(Problem::new(Kind::Forbidden, "pages of this origin may not connect; see web.origins")),
+    }
+}
+
+/// Addresses are: rebinding takes a name.
+fn is_ours(host: &str, hosts: &[String]) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<Ipv4Addr>().is_ok()
+        || bare.is_some_and(|name| name.parse::<Ipv6Addr>().is_ok())
+        || hosts.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(host: &str, origin: Option<&str>, expected: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        let (hosts, origins) = (["gw.example.com".to_owned()], ["https://crm.example.com".to_owned()]);
+        assert_eq!(allow(&headers, &hosts, &origins).is_ok(), expected, "{host} {origin:?}");
+    }
+
+    #[test]
+    fn pages_of_other_origins_and_rebound_names_are_refused() {
+        check("127.0.0.1:8088", None, true);
+        check("[::1]:8088", None, true);
+        check("localhost:8088", Some("http://localhost:8088"), true);
+        check("localhost:8088", Some("http://localhost:9000"), false);
+        check("localhost:8088", Some("http://evil.example.org"), false);
+        check("localhost:8088", Some("null"), false);
+        check("GW.example.com", Some("https://gw.example.com"), true);
+        check("gw.example.com", Some("https://crm.example.com"), true);
+        check("rebound.example.org:8088", Some("http://rebound.example.org:8088"), false);
+        check("127.0.0.1.example.org", None, false);
+        check("a b", None, false);
+        assert!(allow(&HeaderMap::new(), &[], &[]).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Accepting connections.
+
+use crate::app::{Admin, App, stopped};
+use crate::config::{Config, check};
+use crate::http::router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use lamplighter_port::Port;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+/// How long an HTTP connection may be used before it has to be made anew; the feed's are not bound by it.
+const HTTP_LIFE: Duration = Duration::from_secs(300);
+/// How long connections may take to end when the gateway stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The pause after a failed accept, such as for want of file descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Why the web adapter ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It may not be served like this; the text names the key below `[web]`.
+    #[error("web.{0}")]
+    Config(String),
+    /// The listening socket is broken.
+    #[error("cannot accept connections: {0}")]
+    Accept(#[from] io::Error),
+}
+
+/// What handlers know of the connection.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub peer: SocketAddr,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// Serves until `stop` turns true (or its sender is gone), then says goodbye to all feed clients and returns once
+/// they have left, at most five seconds later.
+pub async fn serve(
+    config: Config,
+    port: Port,
+    admin: Admin,
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    check(&config).map_err(Error::Config)?;
+    if !config.open && !listener.local_addr()?.ip().to_canonical().is_loopback() {
+        return Err(Error::Config("listen: the socket is reachable from outside and open is not set".into()));
+    }
+    let places = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
+    let all = places.available_permits() as u32;
+    let (ended, ending) = watch::channel(false);
+    let app = Arc::new(App::new(config, port, admin, ending));
+    let service = TowerToHyperService::new(router(Arc::clone(&app)));
+    loop {
+        let accept = async {
+            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, peer) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, Connection { peer, _place: Arc::new(place) }))
+        };
+        tokio::select! {
+            () = stopped(&mut stop) => break,
+            accepted = accept => match accepted {
+                Ok((stream, connection)) => {
+                    tokio::spawn(talk(stream, connection, service.clone(), Arc::clone(&app)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(BREATH).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    ended.send_replace(true);
+    // When all places are free, everybody has left.
+    let _ = timeout(DRAIN, places.acquire_many(all)).await;
+    Ok(())
+}
+
+async fn talk(stream: TcpStream, connection: Connection, service: TowerToHyperService<axum::Router>, app: Arc<App>) {
+    let peer = connection.peer;
+    let bounded = setsockopt(&stream, sockopt::SndBuf, &app.config.send_buffer);
+    if let Err(error) = stream.set_nodelay(true).and(bounded.map_err(io::Error::from)) {
+        tracing::debug!(%peer, %error, "cannot set up a connection");
+        return;
+    }
+    let handle = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(connection.clone());
+        service.call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.config.hello_timeout)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), handle)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let mut stop = app.stop.clone();
+    let result = tokio::select! {
+        result = timeout(HTTP_LIFE, serving.as_mut()) => result.unwrap_or(Ok(())),
+        () = stopped(&mut stop) => {
+            serving.as_mut().graceful_shutdown();
+            timeout(DRAIN, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
