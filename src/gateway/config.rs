@@ -12,6 +12,7 @@ pub use reload::NEEDS_RESTART;
 pub use source::Problem;
 
 use ipnet::IpNet;
+pub use lamplighter_adapter_web::Config as Web;
 use lamplighter_model as m;
 use serde::{Deserialize, Serialize};
 use source::{Document, Texts};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub limits: Limits,
     /// When new requests are refused.
     pub overload: Overload,
+    /// Panel, HTTP API and feed.
+    pub web: Web,
     /// Logs.
     pub log: Log,
 }
@@ -72,6 +75,7 @@ impl Default for Settings {
             profiles: Profile::shipped(),
             limits: Limits::default(),
             overload: Overload::default(),
+            web: Web::default(),
             log: Log::default(),
         }
     }

@@ -19,9 +19,9 @@ impl Metrics {
         Self { shards: shards.into_iter().collect(), started }
     }
 
-    /// The whole page, in the text format 0.0.4.
-    pub fn text(&self) -> String {
-        let mut page = Page { text: String::with_capacity(8192), last: String::new() };
+    /// Appends everything, in the text format 0.0.4.
+    pub fn write(&self, out: &mut String) {
+        let mut page = Page { text: out, last: "" };
         for counter in Counter::ALL {
             let sum: u64 = self.shards.iter().map(|shard| shard.get(*counter)).sum();
             page.add("counter", counter.name(), counter.help(), sum);
@@ -40,22 +40,21 @@ impl Metrics {
             page.add("counter", "process_cpu_seconds_total", "Processor time used.", cpu);
             page.add("gauge", "process_resident_memory_bytes", "Memory in use.", process.resident_bytes);
         }
-        page.text
     }
 }
 
 /// A page in the making.
-struct Page {
-    text: String,
-    last: String,
+struct Page<'a> {
+    text: &'a mut String,
+    last: &'a str,
 }
 
-impl Page {
+impl<'a> Page<'a> {
     /// One sample. `name` may have labels; samples of one name stand together under one heading.
-    fn add(&mut self, kind: &str, name: &str, help: &str, value: impl std::fmt::Display) {
+    fn add(&mut self, kind: &str, name: &'a str, help: &str, value: impl std::fmt::Display) {
         let family = name.split('{').next().unwrap_or(name);
         if family != self.last {
-            family.clone_into(&mut self.last);
+            self.last = family;
             let _ = writeln!(self.text, "# HELP {family} {}\n# TYPE {family} {kind}", help.trim());
         }
         let _ = writeln!(self.text, "{name} {value}");
@@ -93,13 +92,19 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
+    fn page(metrics: &Metrics) -> String {
+        let mut text = String::new();
+        metrics.write(&mut text);
+        text
+    }
+
     #[test]
     fn shards_are_summed() {
         let shards = [Arc::new(Counters::default()), Arc::new(Counters::default())];
         shards[0].add(Counter::Notified, 2);
         shards[1].add(Counter::Notified, 3);
         shards[1].set(Gauge::Subscriptions, 7);
-        let text = Metrics::new(shards, UNIX_EPOCH + Duration::from_millis(1500)).text();
+        let text = page(&Metrics::new(shards, UNIX_EPOCH + Duration::from_millis(1500)));
         assert!(text.contains(
             "# HELP sip_notify_sent_total NOTIFY requests sent for the first time.\n\
              # TYPE sip_notify_sent_total counter\nsip_notify_sent_total 5\n"
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_page_is_well_formed() {
-        let text = Metrics::new([Arc::new(Counters::default())], UNIX_EPOCH).text();
+        let text = page(&Metrics::new([Arc::new(Counters::default())], UNIX_EPOCH));
         let mut names = HashSet::new();
         let mut families = HashSet::new();
         for line in text.lines() {

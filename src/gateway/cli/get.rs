@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn lines_say_when_who_and_what() {
-        let out = Output::standard();
+        let out = Output::plain();
         let gone =
             json!({"r": "sip:1@b", "k": "dialog", "ts": 1_795_263_600_123_u64, "gone": true, "reason": "expired"});
         let words: Vec<String> = line(&out, &gone).split_whitespace().map(str::to_owned).collect();

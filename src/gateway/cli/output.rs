@@ -29,6 +29,12 @@ impl Output {
         Self { to: BufWriter::new(stdout), colours }
     }
 
+    /// Without colours, whatever the tests write to.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { to: BufWriter::new(io::stdout()), colours: false }
+    }
+
     /// `text` in `colour`.
     pub(super) fn paint(&self, colour: Colour, text: &str) -> String {
         let code = match colour {

@@ -10,11 +10,12 @@ impl Settings {
     /// it cannot.
     pub fn reloaded(mut self, running: &Self) -> (Self, Vec<&'static str>) {
         let mut kept = Vec::new();
-        let [shards, listen, opaque, format, _web] = NEEDS_RESTART;
+        let [shards, listen, opaque, format, web] = NEEDS_RESTART;
         keep(&mut self.shards, &running.shards, shards, &mut kept);
         keep(&mut self.sip.listen, &running.sip.listen, listen, &mut kept);
         keep(&mut self.packages.opaque, &running.packages.opaque, opaque, &mut kept);
         keep(&mut self.log.format, &running.log.format, format, &mut kept);
+        keep(&mut self.web, &running.web, web, &mut kept);
         (self, kept)
     }
 }

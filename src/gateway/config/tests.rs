@@ -124,6 +124,13 @@ fn open_listener_without_a_rule_is_refused() {
 }
 
 #[test]
+fn open_web_side_is_refused() {
+    let told = problems("[web]\nlisten = \"0.0.0.0:8088\"\n", &[]);
+    assert!(told.starts_with("office.toml:2:1: web.listen: 0.0.0.0:8088 is reachable from outside"), "{told}");
+    assert_eq!(problems("[web]\nlisten = \"0.0.0.0:8088\"\nopen = true\n", &[]), "");
+}
+
+#[test]
 fn values_that_read_well_but_make_no_sense() {
     let first = |file: &str| problems(file, &[]).lines().next().unwrap_or_default().to_owned();
     assert_eq!(first("domains = []"), "office.toml:1:1: domains: no domain is served");
@@ -218,7 +225,6 @@ fn example_shows_every_setting() {
     assert_eq!(out, Vec::<String>::new());
 }
 
-/// Nothing but comments and defaults is in the example: each key of it is one that a default has.
 #[test]
 fn other_shipped_files_are_right() {
     for name in ["office.toml", "bench.toml"] {
