@@ -134,9 +134,9 @@ const css = `
   .line > :empty, .line > [hidden] { display: none; }
   .name { flex: 0 1 auto; overflow: hidden; text-overflow: ellipsis; font-weight: 620; font-size: 1rem; letter-spacing: -.005em; }
   .extension { margin-inline-start: auto; color: var(--quiet); font-size: .875rem; font-variant-numeric: tabular-nums; }
-  .word { overflow: hidden; text-overflow: ellipsis; color: var(--hue); font-size: .875rem; font-weight: 600; }
+  .word { flex: none; color: var(--hue); font-size: .875rem; font-weight: 600; }
   [data-state="idle"] .word { font-weight: 500; }
-  .clock { font-size: .875rem; font-variant-numeric: tabular-nums; }
+  .clock { overflow: hidden; text-overflow: ellipsis; font-size: .875rem; font-variant-numeric: tabular-nums; }
   .key:is([data-state="dnd"], [data-state="away"], [data-state="offline"], [data-state="unknown"]) .clock { color: var(--quiet); }
   .several, .also { padding: 0 .375rem; border: 1px solid var(--edge); border-radius: .5rem; font-size: .75rem; font-weight: 600; line-height: 1.125rem; }
   .detail { display: flex; align-items: center; gap: .25rem; min-inline-size: 0; font-size: .875rem; }

@@ -432,6 +432,18 @@ test('two_thousand_keys_cost_no_more_than_a_screenful', async () => {
   assert.deepEqual(await page.evaluate(() => [...globalThis.written]), [uri(1003)]);
 });
 
+test('the_word_of_a_state_is_never_cut', async () => {
+  for (const [locale, width] of [['en-GB', 800], ['de-DE', 800], ['de-DE', 340]]) {
+    const page = await panel({ locale, viewport: { width, height: 3000 } });
+    const cut = await page.locator('.key .line').evaluateAll((lines) => lines.flatMap((line) => {
+      const word = line.querySelector('.word');
+      const ends = (element) => element.getBoundingClientRect().right;
+      return word && (word.scrollWidth > word.clientWidth + 1 || ends(word) > ends(line) + 1) ? [word.textContent] : [];
+    }));
+    assert.deepEqual(cut, [], `${locale} ${width}`);
+  }
+});
+
 test('a_narrow_screen_has_one_column_and_no_sideways_scroll', async () => {
   const page = await panel({ viewport: { width: 360, height: 740 } });
   assert.equal(await page.locator('.grid').getAttribute('aria-colcount'), '1');
