@@ -343,8 +343,8 @@ impl Engine {
         })?;
         let resource = host.resource(address, package).map_err(|_| self.busy())?;
         let (device, contact_print) = self.device(request, package, format, address);
+        host.pin(resource); // before the old subscription lets go of it
         self.replace(now, device, host);
-        host.pin(resource);
         let notifier = &mut self.notifier;
         // Replacing may have freed another place than the one that the tag names; that one is used all the same.
         match notifier.free.iter().rposition(|&free| free == index) {

@@ -1,0 +1,411 @@
+//! RFC 6665, and what keeps lamps true.
+
+use crate::*;
+
+/// A gateway with one watcher whose first NOTIFY has been answered, and the tag of its dialog.
+fn watched() -> (Gateway, String) {
+    let mut gateway = Gateway::new();
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", ""));
+    let tag = to_tag(answer(&sent)).to_owned();
+    let first = notify(&sent).clone();
+    assert!(gateway.reply(&first, "200 OK").is_empty());
+    (gateway, tag)
+}
+
+fn ring(gateway: &mut Gateway, cseq: u32, id: &str, state: &str) -> Vec<Sent> {
+    gateway.udp(OTHER, &publish(cseq, "", &dialog(id, state)))
+}
+
+fn state(sent: &Sent) -> &str {
+    header(&sent.text, "Subscription-State").unwrap()
+}
+
+/// DI-01
+#[test]
+fn a_subscription_is_answered_and_told_the_whole_state() {
+    let mut gateway = Gateway::new();
+    ring(&mut gateway, 1, "a", "early");
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", ""));
+    assert!(sent[0].text.starts_with("SIP/2.0 200 OK\r\n"), "the answer comes first");
+    assert_eq!(header(&sent[0].text, "Expires"), Some("600"));
+    assert_eq!(header(&sent[0].text, "Contact"), Some("<sip:192.0.2.1:5060>"));
+    let first = notify(&sent);
+    assert!(first.text.starts_with("NOTIFY sip:2@192.0.2.10:5060 SIP/2.0\r\n"));
+    assert_eq!(state(first), "active;expires=600");
+    assert_eq!(header(&first.text, "Content-Type"), Some("application/dialog-info+xml"));
+    assert_eq!(header(&first.text, "Event"), Some("dialog"));
+    assert!(header(&first.text, "From").unwrap().ends_with(to_tag(&sent[0])));
+    assert!(body(first).contains("version=\"0\"") && body(first).contains("state=\"full\""));
+    assert!(body(first).contains("early"));
+}
+
+/// DI-08, DI-09
+#[test]
+fn versions_and_cseq_rise_by_one_and_only_for_changes() {
+    let (mut gateway, tag) = watched();
+    let sent = ring(&mut gateway, 1, "a", "early");
+    let etag = header(&answer(&sent).text, "SIP-ETag").unwrap().to_owned();
+    let second = notify(&sent).clone();
+    assert!(body(&second).contains("version=\"1\""));
+    assert_eq!(header(&second.text, "CSeq"), Some("2 NOTIFY"));
+    gateway.reply(&second, "200 OK");
+    let same = gateway.udp(OTHER, &publish(2, &format!("SIP-If-Match: {etag}\n"), &dialog("a", "early")));
+    assert_eq!(notifies(&same), 0, "equal state is no news");
+    let again = ring(&mut gateway, 3, "a", "early");
+    assert_eq!(notifies(&again), 0, "nor is the same call from a publisher that lost our answer");
+    let refreshed = gateway.udp(PHONE, &subscribe("w", 2, &tag, ""));
+    let third = notify(&refreshed);
+    assert!(body(third).contains("version=\"2\""), "but a refresh is answered with the state");
+    assert_eq!(header(&third.text, "CSeq"), Some("3 NOTIFY"));
+}
+
+/// DI-10
+#[test]
+fn fetching_and_unsubscribing_end_with_the_whole_state() {
+    let mut gateway = Gateway::new();
+    ring(&mut gateway, 1, "a", "early");
+    let sent = gateway.udp(PHONE, &subscribe("f", 1, "", "Expires: 0\n"));
+    let only = notify(&sent).clone();
+    assert_eq!(state(&only), "terminated;reason=timeout");
+    assert!(body(&only).contains("early"));
+    gateway.reply(&only, "200 OK");
+    assert_eq!(gateway.load().0, 0);
+
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", ""));
+    let tag = to_tag(answer(&sent)).to_owned();
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let left = gateway.udp(PHONE, &subscribe("w", 2, &tag, "Expires: 0\n"));
+    assert_eq!(state(notify(&left)), "terminated;reason=timeout");
+    gateway.reply(&notify(&left).clone(), "200 OK");
+    assert_eq!(gateway.load().0, 0);
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 3, &tag, ""))), 481);
+}
+
+#[test]
+fn an_end_that_nobody_acknowledges_is_forgotten_in_time() {
+    let mut gateway = Gateway::new();
+    gateway.udp(PHONE, &subscribe("f", 1, "", "Expires: 0\n"));
+    gateway.wait(Duration::from_secs(33));
+    assert_eq!(gateway.load().0, 0);
+}
+
+#[test]
+fn a_subscription_that_is_not_refreshed_ends_with_a_word() {
+    let (mut gateway, _) = watched();
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(599))), 0);
+    let ended = gateway.wait(Duration::from_millis(1100));
+    assert_eq!(state(notify(&ended)), "terminated;reason=timeout");
+}
+
+/// TR-03
+#[test]
+fn subscriptions_that_cannot_be_are_refused_exactly() {
+    let mut gateway = Gateway::new();
+    let mut check = |more: &str, expected: u16, name: &str, value: Option<&str>| {
+        let sent = gateway.udp(PHONE, &subscribe(&format!("c{expected}{}", more.len()), 1, "", more));
+        assert_eq!(status(&sent), expected, "{more}");
+        assert_eq!(header(&answer(&sent).text, name), value, "{more}");
+        assert_eq!(notifies(&sent), usize::from(expected == 200));
+    };
+    check("Expires: 5\n", 423, "Min-Expires", Some("30"));
+    check("Accept: text/html\n", 406, "Accept", Some("application/dialog-info+xml"));
+    check("Accept: */*\n", 200, "Expires", Some("600"));
+    check("Accept: text/html, application/*;q=0.5\n", 200, "Expires", Some("600"));
+    check("Event: dialog;sla\n", 489, "Expires", None);
+    check("Expires: 999999999\n", 200, "Expires", Some("86400"));
+    assert_eq!(status(&gateway.udp("192.0.2.66:5060", &subscribe("x", 1, "", ""))), 403);
+}
+
+/// DI-11: pending subscribers learn nothing, until policy changes.
+#[test]
+fn pending_subscriptions_wait_for_permission() {
+    let mut gateway = Gateway::new();
+    ring(&mut gateway, 1, "a", "early");
+    let guest = "192.0.2.77:5060";
+    let sent = gateway.udp(guest, &subscribe("g", 1, "", ""));
+    assert_eq!(status(&sent), 200);
+    let pending = notify(&sent).clone();
+    assert_eq!((state(&pending), body(&pending)), ("pending;expires=600", ""));
+    gateway.reply(&pending, "200 OK");
+    assert_eq!(notifies(&ring(&mut gateway, 2, "b", "early")), 0);
+    let mut allowed = gateway.config.clone();
+    allowed.access.rules.clear();
+    let sent = gateway.reload(allowed);
+    let active = notify(&sent).clone();
+    assert!(state(&active).starts_with("active") && body(&active).contains("early"));
+    gateway.reply(&active, "200 OK");
+    let mut denied = gateway.config.clone();
+    denied.access.otherwise = Action::Deny;
+    denied.access.rules.clear();
+    let sent = gateway.reload(denied);
+    assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=rejected", ""));
+}
+
+/// TR-02
+#[test]
+fn an_unanswered_notify_is_sent_again_and_one_silence_ends_nothing() {
+    let (mut gateway, _) = watched();
+    let first = notify(&ring(&mut gateway, 1, "a", "early")).clone();
+    let again = gateway.wait(Duration::from_secs(31));
+    assert!(again.len() > 5 && again.iter().all(|one| one.text == first.text), "the same bytes each time");
+    let merged = ring(&mut gateway, 2, "b", "early");
+    assert_eq!(notifies(&merged), 0, "one in flight");
+    gateway.wait(Duration::from_secs(2)); // Timer F
+    assert_eq!(gateway.load().0, 1, "suspect, not gone");
+    let probe = gateway.wait(Duration::from_secs(31));
+    assert!(body(&probe[0]).contains("\"b\""), "the probe carries the newest state");
+    gateway.reply(&probe[0].clone(), "200 OK");
+    assert_eq!(notifies(&ring(&mut gateway, 3, "c", "early")), 1, "trusted again");
+}
+
+#[test]
+fn a_watcher_that_stays_silent_is_given_up() {
+    let mut config = config();
+    config.notify.failures = 1;
+    let mut gateway = Gateway::with(config);
+    gateway.udp(PHONE, &subscribe("w", 1, "", ""));
+    gateway.wait(Duration::from_secs(33));
+    assert_eq!(gateway.load().0, 0, "RFC 6665 section 4.2.2 to the letter, if asked for");
+}
+
+/// TR-02
+#[test]
+fn answers_to_notify_are_heeded() {
+    let check = |status: &str, kept: usize| {
+        let (mut gateway, _) = watched();
+        let sent = notify(&ring(&mut gateway, 1, "a", "early")).clone();
+        gateway.reply(&sent, status);
+        assert_eq!(gateway.load().0, kept, "{status}");
+        gateway
+    };
+    check("481 Gone", 0);
+    check("404 Not Found", 0);
+    check("489 Bad Event", 0);
+    check("408 Timeout", 1);
+    check("500 Oops", 1);
+    let mut gateway = check("503 Busy\nRetry-After: 10\n", 1);
+    assert_eq!(notifies(&ring(&mut gateway, 2, "b", "early")), 0);
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(9))), 0);
+    assert_eq!(notifies(&gateway.wait(Duration::from_millis(1100))), 1);
+}
+
+#[test]
+fn a_refresh_supersedes_what_is_in_flight() {
+    let (mut gateway, tag) = watched();
+    let stuck = notify(&ring(&mut gateway, 1, "a", "early")).clone();
+    let sent = gateway.udp(PHONE, &subscribe("w", 2, &tag, ""));
+    let next = notify(&sent).clone();
+    assert_eq!(header(&next.text, "CSeq"), Some("3 NOTIFY"));
+    gateway.reply(&stuck, "481 Gone");
+    assert_eq!(gateway.load().0, 1, "a late answer to the old one means nothing");
+    gateway.reply(&next, "200 OK");
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(10))), 0);
+}
+
+#[test]
+fn a_lower_cseq_gets_500_and_a_gap_is_fine() {
+    let (mut gateway, tag) = watched();
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 9, &tag, ""))), 200);
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 5, &tag, ""))), 500);
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("other", 10, &tag, ""))), 481, "another dialog");
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 11, "00000000000aaaaaaaaaaaaaaaa", ""))), 481);
+}
+
+#[test]
+fn a_rebooted_phone_replaces_its_subscription_and_nobody_elses() {
+    let (mut gateway, _) = watched();
+    gateway.udp(PHONE, &subscribe("new", 1, "", ""));
+    assert_eq!(gateway.load().0, 1, "same device, same resource, new Call-ID");
+    gateway.udp(PHONE, &subscribe("id", 1, "", "Event: dialog;id=2\n"));
+    assert_eq!(gateway.load().0, 2, "another Event id");
+    gateway.udp("192.0.2.11:5060", &subscribe("twin", 1, "", "Contact: <sip:2@192.0.2.11:5060>\n"));
+    assert_eq!(gateway.load().0, 3, "another phone of the same user");
+    let instance = "Contact: <sip:2@192.0.2.12:5060>;+sip.instance=\"<urn:uuid:1>\"\n";
+    gateway.udp("192.0.2.12:5060", &subscribe("i1", 1, "", instance));
+    gateway.udp("192.0.2.12:7777", &subscribe("i2", 1, "", &instance.replace(":5060", ":7777")));
+    assert_eq!(gateway.load().0, 4, "an instance is a device wherever it is");
+    let history = gateway.explain("sip:1@example.com").packages[0].history.clone();
+    assert!(history.iter().any(|entry| entry.what.contains("replaced")));
+}
+
+/// Where a NOTIFY goes: route set, flow, Contact.
+#[test]
+fn notifies_go_by_route_set_then_flow_then_contact() {
+    let check = |source: &str, text: String, to: &str| {
+        let mut gateway = Gateway::new();
+        let sent = gateway.udp(source, &text);
+        assert_eq!(notify(&sent).flow.remote.to_string(), to, "{text}");
+        notify(&sent).clone()
+    };
+    let plain = |more: &str| subscribe("w", 1, "", more).replace(";rport", "");
+    check("203.0.113.9:4000", subscribe("w", 1, "", ""), "203.0.113.9:4000"); // rport: the flow
+    check("203.0.113.9:4000", plain(""), "192.0.2.10:5060"); // the Contact
+    check("203.0.113.9:4000", plain("Contact: <sip:2@10.0.0.5>\n"), "203.0.113.9:4000"); // private
+    check("203.0.113.9:4000", plain("Contact: <sip:2@abc.invalid>\n"), "203.0.113.9:4000");
+    check("203.0.113.9:4000", plain("Contact: <sip:2@192.0.2.9;ob>\n"), "203.0.113.9:4000");
+    // DI-12
+    let routed = plain("Record-Route: <sip:192.0.2.50;lr>, <sip:192.0.2.51:5070;lr>\n");
+    let sent = check("192.0.2.50:5060", routed, "192.0.2.50:5060");
+    assert!(sent.text.contains("Route: <sip:192.0.2.50;lr>\r\nRoute: <sip:192.0.2.51:5070;lr>\r\n"));
+    assert!(sent.text.starts_with("NOTIFY sip:2@192.0.2.10:5060 "));
+    let strict = check("192.0.2.50:5060", plain("Record-Route: <sip:192.0.2.50>\n"), "192.0.2.50:5060");
+    assert!(
+        strict.text.starts_with("NOTIFY sip:192.0.2.50 ") && strict.text.contains("Route: <sip:2@192.0.2.10:5060>")
+    );
+}
+
+#[test]
+fn a_contact_with_a_name_is_looked_up() {
+    let mut gateway = Gateway::new();
+    let text = subscribe("w", 1, "", "Contact: <sip:2@phone.example.net>\n").replace(";rport", "");
+    let sent = gateway.udp(PHONE, &text);
+    assert_eq!((status(&sent), notifies(&sent)), (200, 0));
+    let (query, host) = gateway.resolving[0].clone();
+    assert_eq!(host, "phone.example.net");
+    let sent = gateway.resolved(query, &[(Transport::Udp, "198.51.100.4:5062".parse().unwrap())]);
+    assert_eq!(notify(&sent).flow.remote.to_string(), "198.51.100.4:5062");
+}
+
+#[test]
+fn a_refresh_from_a_new_place_moves_the_target() {
+    let (mut gateway, tag) = watched();
+    let moved = subscribe("w", 2, &tag, "Contact: <sip:2@192.0.2.99:5080>\n");
+    let sent = gateway.udp("192.0.2.99:5080", &moved);
+    let next = notify(&sent);
+    assert_eq!(next.flow.remote.to_string(), "192.0.2.99:5080");
+    assert!(next.text.starts_with("NOTIFY sip:2@192.0.2.99:5080 SIP/2.0"));
+}
+
+/// TR-01: a stream that ends makes its subscriptions dormant; the phone that comes back rebinds them.
+#[test]
+fn a_dead_stream_makes_dormant_and_a_refresh_wakes() {
+    let stream = |connection| Flow {
+        transport: Transport::Tcp,
+        listener: 1,
+        connection,
+        remote: "192.0.2.10:40000".parse().unwrap(),
+        local: None,
+    };
+    let mut gateway = Gateway::new();
+    let tcp = |text: String| text.replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    let sent = gateway.flow(stream(1), &tcp(subscribe("w", 1, "", "Contact: <sip:2@192.0.2.10:40000>\n")));
+    let tag = to_tag(answer(&sent)).to_owned();
+    assert_eq!(notify(&sent).flow, stream(1));
+    assert!(header(&notify(&sent).text, "Via").unwrap().starts_with("SIP/2.0/TCP"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(5))), 0, "nothing is sent again over a stream");
+    gateway.closed(stream(1));
+    assert_eq!(notifies(&ring(&mut gateway, 1, "a", "early")), 0);
+    assert_eq!(gateway.explain("sip:1@example.com").packages[0].watchers[0].state, "dormant");
+    let sent = gateway.flow(stream(2), &tcp(subscribe("w", 2, &tag, "Contact: <sip:2@192.0.2.10:40000>\n")));
+    assert_eq!(notify(&sent).flow, stream(2));
+    assert!(body(notify(&sent)).contains("early"));
+}
+
+#[test]
+fn a_dead_stream_with_a_reachable_contact_gets_one_attempt() {
+    let flow = Flow {
+        transport: Transport::Tcp,
+        listener: 1,
+        connection: 5,
+        remote: "192.0.2.10:40000".parse().unwrap(),
+        local: None,
+    };
+    let mut gateway = Gateway::new();
+    let text = subscribe("w", 1, "", "Contact: <sip:2@192.0.2.10:5060;transport=tcp>\n").replace("/UDP", "/TCP");
+    let sent = gateway.flow(flow, &text);
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    gateway.closed(flow);
+    let sent = ring(&mut gateway, 1, "a", "early");
+    let attempt = notify(&sent).flow;
+    assert_eq!((attempt.connection, attempt.remote.to_string()), (0, "192.0.2.10:5060".into()));
+}
+
+/// DI-04
+#[test]
+fn publications_of_one_presentity_make_one_document() {
+    let (mut gateway, _) = watched();
+    let one = notify(&ring(&mut gateway, 1, "a", "early")).clone();
+    gateway.reply(&one, "200 OK");
+    let two = notify(&ring(&mut gateway, 2, "b", "confirmed")).clone();
+    assert_eq!(body(&two).matches("<dialog ").count(), 2);
+}
+
+/// DI-07: what a device needs is its profile's, at the same instant.
+#[test]
+fn devices_see_the_same_state_in_their_own_way() {
+    let mut gateway = Gateway::new();
+    ring(&mut gateway, 1, "a", "early");
+    ring(&mut gateway, 2, "b", "confirmed");
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "User-Agent: Single 1.0\n"));
+    assert_eq!(body(notify(&sent)).matches("<dialog ").count(), 1);
+    let sent = gateway.udp("192.0.2.11:5060", &subscribe("x", 1, "", "User-Agent: Many 1.0\n"));
+    assert_eq!(body(notify(&sent)).matches("<dialog ").count(), 2);
+}
+
+#[test]
+fn the_entity_is_what_the_watcher_asked_for() {
+    let mut gateway = Gateway::new();
+    let text = subscribe("w", 1, "", "").replace("SUBSCRIBE sip:1@example.com", "SUBSCRIBE sip:boss@192.0.2.1:5060");
+    let sent = gateway.udp(PHONE, &text);
+    assert_eq!(status(&sent), 200);
+    assert!(!body(notify(&sent)).contains("entity=\"sip:1@example.com\""));
+    let text = subscribe("y", 1, "", "").replace("SUBSCRIBE sip:1@example.com", "SUBSCRIBE sip:boss@example.com");
+    let sent = gateway.udp("192.0.2.11:5060", &text);
+    assert!(body(notify(&sent)).contains("entity=\"sip:boss@example.com\""));
+    let length: usize = header(&notify(&sent).text, "Content-Length").unwrap().parse().unwrap();
+    assert_eq!(length, body(notify(&sent)).len());
+}
+
+/// OP-03
+#[test]
+fn explain_says_who_said_what_and_who_was_told() {
+    let (mut gateway, _) = watched();
+    let sent = notify(&ring(&mut gateway, 1, "a", "early")).clone();
+    gateway.reply(&sent, "200 OK");
+    let explanation = gateway.explain("sip:1@example.com");
+    let dialog = &explanation.packages[0];
+    assert_eq!((dialog.kind.as_str(), dialog.sources.len(), dialog.watchers.len()), ("dialog", 1, 1));
+    assert_eq!(dialog.sources[0].from, OTHER);
+    let watcher = &dialog.watchers[0];
+    assert_eq!(
+        (watcher.watcher.as_str(), watcher.answer.as_str(), watcher.version),
+        ("sip:2@example.com", "200", Some(1))
+    );
+    assert!(dialog.history.iter().any(|entry| entry.what == "published"));
+}
+
+#[test]
+fn a_gateway_that_stops_says_so_to_everybody() {
+    let (mut gateway, _) = watched();
+    let sent = gateway.stop();
+    assert_eq!(state(notify(&sent)), "terminated;reason=deactivated");
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("late", 1, "", ""))), 503);
+}
+
+/// PR-02: a call shows in presence, and leaves it with its end.
+#[test]
+fn a_call_is_on_the_phone_in_presence() {
+    let mut gateway = Gateway::new();
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "Event: presence\n"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let sent = ring(&mut gateway, 1, "a", "confirmed");
+    assert!(body(notify(&sent)).contains("on-the-phone"));
+    let etag = header(&answer(&sent).text, "SIP-ETag").unwrap().to_owned();
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let sent = gateway.udp(OTHER, &publish(2, &format!("SIP-If-Match: {etag}\n"), &dialog("a", "terminated")));
+    assert!(!body(notify(&sent)).contains("on-the-phone"));
+}
+
+#[test]
+fn per_source_caps_spare_the_trusted() {
+    let mut config = config();
+    config.limits.subscriptions_per_source = 2;
+    let mut gateway = Gateway::with(config);
+    for number in 0..3 {
+        let contact = format!("Contact: <sip:{number}@192.0.2.10:5060>\n");
+        let expected = if number < 2 { 200 } else { 503 };
+        assert_eq!(status(&gateway.udp(PHONE, &subscribe(&format!("n{number}"), 1, "", &contact))), expected);
+        assert_eq!(status(&gateway.udp(OTHER, &subscribe(&format!("t{number}"), 1, "", &contact))), 200);
+    }
+}

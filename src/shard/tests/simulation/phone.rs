@@ -1,0 +1,546 @@
+//! A virtual phone: watches others, publishes its calls, keeps one voicemail box, and is written without any code of
+//! the engine.
+
+use crate::world::Random;
+use lamplighter_model::{Flow, Time, Transport};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const T1: Duration = Duration::from_millis(500);
+const LEASE: u64 = 60;
+
+pub struct Wire {
+    pub flow: Flow,
+    pub text: String,
+}
+
+pub enum Action {
+    Send(Wire),
+    WakeAt(Time),
+    /// The end of this call has been acknowledged.
+    Ended(String),
+}
+
+/// A request that has not been answered.
+struct Transaction {
+    branch: String,
+    text: String,
+    started: Time,
+    next: Time,
+    tries: u32,
+}
+
+#[derive(Clone)]
+struct Call {
+    id: String,
+    state: &'static str,
+}
+
+/// What the phone publishes for one package.
+struct Publisher {
+    package: &'static str,
+    tag: Option<String>,
+    cseq: u32,
+    call_id: String,
+    dirty: bool,
+    refresh: Time,
+    retry: Time,
+    pending: Option<Transaction>,
+    /// Calls whose end the pending request tells.
+    ending: Vec<String>,
+    removed: bool,
+}
+
+/// A subscription of the phone.
+pub struct Watch {
+    pub target: usize,
+    pub package: &'static str,
+    /// What the lamp shows.
+    pub shown: Option<BTreeMap<String, String>>,
+    call_id: String,
+    local_tag: String,
+    remote_tag: Option<String>,
+    remote_target: String,
+    cseq: u32,
+    notified: u32,
+    refresh: Time,
+    pending: Option<Transaction>,
+    gone: bool,
+}
+
+pub struct Phone {
+    pub number: usize,
+    pub watches: Vec<Watch>,
+    pub silent_until: Time,
+    pub quiet: bool,
+    pub leaving: bool,
+    calls: Vec<Call>,
+    messages: u32,
+    publishers: Vec<Publisher>,
+    life: u32,
+    made: u64,
+    connection: Option<u64>,
+    next_event: Time,
+}
+
+/// The address of phone `number`.
+pub fn uri(number: usize) -> String {
+    format!("sip:{number}@example.com")
+}
+
+/// The value of the first header of that name.
+pub fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let head = text.split("\r\n\r\n").next()?;
+    let line = head
+        .split("\r\n")
+        .find(|line| line.split_once(':').is_some_and(|(found, _)| found.trim().eq_ignore_ascii_case(name)))?;
+    Some(line.split_once(':')?.1.trim())
+}
+
+/// The tag parameter behind a name-addr.
+pub fn tag(value: &str) -> Option<&str> {
+    value.split(";tag=").nth(1).map(|tag| tag.split(';').next().unwrap_or(tag))
+}
+
+/// The first attribute of that name.
+pub fn attribute<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let at = text.find(&format!(" {name}=\""))? + name.len() + 3;
+    text[at..].split('"').next()
+}
+
+/// All dialogs of a document: Call-ID and state.
+pub fn dialogs(body: &str) -> Vec<(String, String)> {
+    body.split("<dialog ")
+        .skip(1)
+        .filter_map(|part| {
+            let call = attribute(&format!(" {part}"), "call-id")?.to_owned();
+            let state = part.split("<state").nth(1)?.split('>').nth(1)?.split('<').next()?.to_owned();
+            Some((call, state))
+        })
+        .collect()
+}
+
+impl Phone {
+    pub fn new(number: usize, watched: Vec<usize>) -> Self {
+        let watch = |(place, target): (usize, usize)| Watch {
+            target,
+            package: if place == 3 { "message-summary" } else { "dialog" },
+            shown: None,
+            call_id: String::new(),
+            local_tag: String::new(),
+            remote_tag: None,
+            remote_target: String::new(),
+            cseq: 0,
+            notified: 0,
+            refresh: Time::default(),
+            pending: None,
+            gone: false,
+        };
+        let publisher = |package| Publisher {
+            package,
+            tag: None,
+            cseq: 0,
+            call_id: String::new(),
+            dirty: true,
+            refresh: Time::NEVER,
+            retry: Time::default(),
+            pending: None,
+            ending: Vec::new(),
+            removed: false,
+        };
+        let mut watched = watched;
+        watched.dedup();
+        let mut phone = Self {
+            number,
+            watches: watched.into_iter().enumerate().map(watch).collect(),
+            silent_until: Time::default(),
+            quiet: false,
+            leaving: false,
+            calls: Vec::new(),
+            messages: 0,
+            publishers: vec![publisher("dialog"), publisher("message-summary")],
+            life: 0,
+            made: 0,
+            connection: number.is_multiple_of(5).then_some(number as u64 * 1_000_000 + 1),
+            next_event: Time::default(),
+        };
+        phone.reboot();
+        phone
+    }
+
+    /// Its mailbox belongs to a presentity of its own; nobody else publishes there.
+    pub fn presentity(&self) -> usize {
+        self.number
+    }
+
+    /// Forgets everything; what it said before stays with the gateway until the lease ends.
+    pub fn reboot(&mut self) {
+        self.life += 1;
+        for (place, watch) in self.watches.iter_mut().enumerate() {
+            watch.call_id = format!("w{}-{place}-{}", self.number, self.life);
+            watch.local_tag = format!("t{}x{place}x{}", self.number, self.life);
+            (watch.remote_tag, watch.cseq, watch.notified, watch.pending) = (None, 0, 0, None);
+            watch.refresh = Time::default();
+            watch.shown = None;
+        }
+        for publisher in &mut self.publishers {
+            publisher.call_id = format!("p{}-{}-{}", self.number, publisher.package, self.life);
+            (publisher.tag, publisher.cseq, publisher.pending, publisher.dirty) = (None, 0, None, true);
+            publisher.ending.clear();
+        }
+        // A phone that boots has no calls; what it had ended with it, unsaid.
+        self.calls.clear();
+    }
+
+    /// Its stream breaks; the flow that is no more.
+    pub fn disconnect(&mut self) -> Option<Flow> {
+        let flow = self.flow();
+        self.connection = Some(self.connection? + 1);
+        for watch in &mut self.watches {
+            watch.refresh = Time::default(); // comes back at once, by its new connection
+        }
+        Some(flow)
+    }
+
+    fn flow(&self) -> Flow {
+        let remote = SocketAddr::from(([10, 0, 0, 1], 10_000 + self.number as u16));
+        match self.connection {
+            None => Flow::udp(0, remote),
+            Some(connection) => Flow { transport: Transport::Tcp, listener: 1, connection, remote, local: None },
+        }
+    }
+
+    pub fn calls_now(&self) -> impl Iterator<Item = (String, String)> {
+        self.calls.iter().map(|call| (call.id.clone(), call.state.to_owned()))
+    }
+
+    pub fn messages_now(&self) -> Option<String> {
+        Some(self.messages.to_string())
+    }
+
+    /// Life goes on, timers fire.
+    pub fn wake(&mut self, now: Time, random: &mut Random, out: &mut Vec<Action>) {
+        let busy = self.publishers.iter().any(|one| one.pending.is_some())
+            || self.watches.iter().any(|one| one.pending.is_some());
+        let pause = if busy { 250 } else { 1500 };
+        out.push(Action::WakeAt(now + Duration::from_millis(pause + random.below(pause))));
+        if now < self.silent_until {
+            return;
+        }
+        if now >= self.next_event && !self.quiet {
+            self.next_event = now + Duration::from_secs(1) + random.duration(Duration::from_secs(20));
+            self.live(random);
+        }
+        for place in 0..self.publishers.len() {
+            self.publish(place, now, out);
+        }
+        for place in 0..self.watches.len() {
+            self.watch(place, now, out);
+        }
+    }
+
+    /// Something happens in the office.
+    fn live(&mut self, random: &mut Random) {
+        match random.below(5) {
+            0 if self.calls.len() < 3 => {
+                self.made += 1;
+                let id = format!("call-{}-{}-{}", self.number, self.life, self.made);
+                self.calls.push(Call { id, state: "early" });
+                self.publishers[0].dirty = true;
+            }
+            1 | 2 => {
+                if let Some(call) = self.calls.iter_mut().find(|call| call.state == "early") {
+                    call.state = "confirmed";
+                    self.publishers[0].dirty = true;
+                }
+            }
+            3 if !self.calls.is_empty() => {
+                let place = random.below(self.calls.len() as u64) as usize;
+                let call = self.calls.remove(place);
+                self.publishers[0].ending.push(call.id);
+                self.publishers[0].dirty = true;
+            }
+            _ => {
+                self.messages = random.below(9) as u32;
+                self.publishers[1].dirty = true;
+            }
+        }
+    }
+
+    fn publish(&mut self, place: usize, now: Time, out: &mut Vec<Action>) {
+        let (flow, number) = (self.flow(), self.number);
+        let (calls, messages, leaving) = (self.calls.clone(), self.messages, self.leaving);
+        let publisher = &mut self.publishers[place];
+        match publisher.pending.as_mut().map(|pending| pending.retransmit(now, flow, out)) {
+            Some(true) => return,
+            Some(false) => {
+                // Nobody answered: whatever came of it, say everything again.
+                (publisher.pending, publisher.tag, publisher.dirty) = (None, None, true);
+            }
+            None => {}
+        }
+        if now < publisher.retry {
+            return;
+        }
+        let refresh = now >= publisher.refresh;
+        if leaving && publisher.removed {
+            return;
+        }
+        if !(publisher.dirty || refresh || leaving) {
+            return;
+        }
+        let expires = if leaving && publisher.tag.is_some() { 0 } else { LEASE };
+        if leaving && publisher.tag.is_none() {
+            publisher.removed = true;
+            return;
+        }
+        let body = if publisher.dirty || publisher.tag.is_none() {
+            match publisher.package {
+                "dialog" => dialog_info(number, &calls, &publisher.ending),
+                _ => format!(
+                    "Messages-Waiting: {}\r\nMessage-Account: {}\r\nVoice-Message: {messages}/0\r\n",
+                    if messages > 0 { "yes" } else { "no" },
+                    uri(number)
+                ),
+            }
+        } else {
+            String::new()
+        };
+        publisher.dirty = false;
+        publisher.cseq += 1;
+        let branch = format!("z9hG4bKp{number}x{place}x{}x{}", self.life, publisher.cseq);
+        let kind = if publisher.package == "dialog" {
+            "application/dialog-info+xml"
+        } else {
+            "application/simple-message-summary"
+        };
+        let mut text = format!(
+            "PUBLISH {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {host};branch={branch};rport\r\nFrom: <{uri}>;tag=f{place}\r\n\
+             To: <{uri}>\r\nCall-ID: {call_id}\r\nCSeq: {cseq} PUBLISH\r\nMax-Forwards: 70\r\nEvent: {package}\r\n\
+             Expires: {expires}\r\n",
+            uri = uri(number),
+            transport = flow.transport.via(),
+            host = flow.remote,
+            call_id = publisher.call_id,
+            cseq = publisher.cseq,
+            package = publisher.package,
+        );
+        if let Some(tag) = &publisher.tag {
+            text += &format!("SIP-If-Match: {tag}\r\n");
+        }
+        if !body.is_empty() {
+            text += &format!("Content-Type: {kind}\r\n");
+        }
+        text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        publisher.pending = Some(Transaction::start(now, branch, text, flow, out));
+    }
+
+    fn watch(&mut self, place: usize, now: Time, out: &mut Vec<Action>) {
+        let (flow, number, leaving, life) = (self.flow(), self.number, self.leaving, self.life);
+        let watch = &mut self.watches[place];
+        match watch.pending.as_mut().map(|pending| pending.retransmit(now, flow, out)) {
+            Some(true) => return,
+            Some(false) => {
+                watch.pending = None;
+                watch.anew(now);
+            }
+            None => {}
+        }
+        if watch.gone || (now < watch.refresh && !leaving) {
+            return;
+        }
+        if leaving && watch.remote_tag.is_none() {
+            watch.gone = true;
+            return;
+        }
+        watch.cseq += 1;
+        let branch = format!("z9hG4bKs{number}x{place}x{life}x{}x{}", watch.cseq, watch.call_id);
+        let target = if watch.remote_tag.is_some() { watch.remote_target.clone() } else { uri(watch.target) };
+        let to_tag = watch.remote_tag.as_ref().map_or_else(String::new, |tag| format!(";tag={tag}"));
+        let stream = if flow.transport.is_stream() { ";transport=tcp" } else { "" };
+        let text = format!(
+            "SUBSCRIBE {target} SIP/2.0\r\nVia: SIP/2.0/{transport} {host};branch={branch};rport\r\n\
+             From: <{own}>;tag={tag}\r\nTo: <{to}>{to_tag}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} SUBSCRIBE\r\n\
+             Contact: <sip:{number}@{host}{stream}>\r\nMax-Forwards: 70\r\nEvent: {package};id={place}\r\n\
+             Expires: {expires}\r\nContent-Length: 0\r\n\r\n",
+            transport = flow.transport.via(),
+            host = flow.remote,
+            own = uri(number),
+            to = uri(watch.target),
+            tag = watch.local_tag,
+            call_id = watch.call_id,
+            cseq = watch.cseq,
+            package = watch.package,
+            expires = if leaving { 0 } else { 120 },
+        );
+        watch.refresh = Time::NEVER;
+        if leaving {
+            watch.gone = true;
+        }
+        watch.pending = Some(Transaction::start(now, branch, text, flow, out));
+    }
+
+    pub fn receive(&mut self, now: Time, connection: u64, text: &str, out: &mut Vec<Action>) {
+        let gone = self.connection.is_some_and(|own| connection != 0 && connection != own);
+        if now < self.silent_until || gone {
+            return;
+        }
+        if text.starts_with("NOTIFY") { self.notify(text, out) } else { self.response(now, text, out) }
+    }
+
+    fn response(&mut self, now: Time, text: &str, out: &mut Vec<Action>) {
+        let status: u16 = text[8..11].parse().expect("a status");
+        let branch = header(text, "Via").and_then(|via| via.split("branch=").nth(1)).expect("our branch comes back");
+        let branch = branch.split(';').next().unwrap_or(branch);
+        let matches = |pending: &Option<Transaction>| pending.as_ref().is_some_and(|one| one.branch == branch);
+        if let Some(publisher) = self.publishers.iter_mut().find(|one| matches(&one.pending)) {
+            publisher.pending = None;
+            match status {
+                200 => {
+                    if header(text, "Expires") == Some("0") || self.leaving {
+                        publisher.removed = self.leaving;
+                    }
+                    publisher.tag = header(text, "SIP-ETag").map(str::to_owned);
+                    publisher.refresh = now + Duration::from_secs(LEASE / 2);
+                    if !publisher.dirty {
+                        for call in publisher.ending.drain(..) {
+                            out.push(Action::Ended(call));
+                        }
+                    }
+                }
+                412 => (publisher.tag, publisher.dirty, publisher.removed) = (None, true, self.leaving),
+                503 => {
+                    publisher.dirty = true;
+                    publisher.retry = now + Duration::from_secs(5);
+                }
+                other => panic!("PUBLISH was answered {other}:\n{text}"),
+            }
+            return;
+        }
+        if let Some(watch) = self.watches.iter_mut().find(|one| matches(&one.pending)) {
+            watch.pending = None;
+            match status {
+                200 => {
+                    let to = tag(header(text, "To").unwrap()).expect("a 200 to SUBSCRIBE has a tag").to_owned();
+                    if let Some(known) = &watch.remote_tag {
+                        assert_eq!(*known, to, "the To tag of the 200 is not the dialog's");
+                    }
+                    watch.remote_tag = Some(to);
+                    let contact = header(text, "Contact").expect("a 200 to SUBSCRIBE has a Contact");
+                    watch.remote_target = contact.trim_matches(['<', '>']).to_owned();
+                    watch.refresh = now + Duration::from_secs(50);
+                }
+                // 482: the gateway took the request of the life before for this one.
+                481 | 482 | 500 => watch.anew(now),
+                503 => watch.refresh = now + Duration::from_secs(5),
+                other => panic!("SUBSCRIBE was answered {other}:\n{text}"),
+            }
+        }
+    }
+
+    fn notify(&mut self, text: &str, out: &mut Vec<Action>) {
+        let call_id = header(text, "Call-ID").unwrap();
+        let to_tag = tag(header(text, "To").unwrap()).expect("a NOTIFY has our tag");
+        let from_tag = tag(header(text, "From").unwrap()).expect("a NOTIFY has its tag");
+        let flow = self.flow();
+        let known = self.watches.iter_mut().find(|one| {
+            one.call_id == call_id
+                && one.local_tag == to_tag
+                && one.remote_tag.as_ref().is_none_or(|tag| tag == from_tag)
+        });
+        let mut status = "481 Subscription does not exist";
+        if let Some(watch) = known {
+            status = "200 OK";
+            let cseq: u32 = header(text, "CSeq").unwrap().split(' ').next().unwrap().parse().unwrap();
+            let id = header(text, "Event").unwrap();
+            assert!(id.starts_with(watch.package), "a NOTIFY of another package");
+            if cseq > watch.notified {
+                watch.notified = cseq;
+                if watch.remote_tag.is_none() {
+                    watch.remote_tag = Some(from_tag.to_owned());
+                    let contact = header(text, "Contact").expect("a NOTIFY has a Contact");
+                    watch.remote_target = contact.trim_matches(['<', '>']).to_owned();
+                }
+                let state = header(text, "Subscription-State").unwrap();
+                let body = text.split_once("\r\n\r\n").unwrap().1;
+                if watch.package == "dialog" {
+                    assert_eq!(attribute(body, "entity"), Some(&*uri(watch.target)), "the entity is wrong:\n{text}");
+                    watch.shown = Some(dialogs(body).into_iter().filter(|(_, state)| state != "terminated").collect());
+                } else {
+                    let count = body.split("Voice-Message: ").nth(1).and_then(|rest| rest.split('/').next());
+                    watch.shown = Some(count.map(|count| ("voice".to_owned(), count.to_owned())).into_iter().collect());
+                }
+                if state.starts_with("terminated") && !watch.gone {
+                    watch.remote_tag = None;
+                    watch.shown = None;
+                    watch.refresh = Time::default();
+                    watch.restart();
+                }
+            }
+        }
+        let echo = |name| format!("{name}: {}\r\n", header(text, name).unwrap());
+        let answer = format!(
+            "SIP/2.0 {status}\r\n{}{}{}{}{}Content-Length: 0\r\n\r\n",
+            echo("Via"),
+            echo("From"),
+            echo("To"),
+            echo("Call-ID"),
+            echo("CSeq")
+        );
+        out.push(Action::Send(Wire { flow, text: answer }));
+    }
+}
+
+impl Watch {
+    /// The dialog is no more: a fresh one.
+    fn anew(&mut self, now: Time) {
+        if self.gone {
+            return;
+        }
+        self.restart();
+        self.refresh = now;
+    }
+
+    fn restart(&mut self) {
+        self.call_id.push('n');
+        self.local_tag.push('n');
+        (self.remote_tag, self.cseq, self.notified) = (None, 0, 0);
+    }
+}
+
+impl Transaction {
+    fn start(now: Time, branch: String, text: String, flow: Flow, out: &mut Vec<Action>) -> Self {
+        out.push(Action::Send(Wire { flow, text: text.clone() }));
+        Self { branch, text, started: now, next: now + T1, tries: 1 }
+    }
+
+    /// Sends again what is due; false: nobody will answer any more.
+    fn retransmit(&mut self, now: Time, flow: Flow, out: &mut Vec<Action>) -> bool {
+        if now >= self.started + 64 * T1 {
+            return false;
+        }
+        if now >= self.next && !flow.transport.is_stream() {
+            out.push(Action::Send(Wire { flow, text: self.text.clone() }));
+            self.next = now + (T1 * 2_u32.pow(self.tries)).min(Duration::from_secs(4));
+            self.tries = (self.tries + 1).min(8);
+        }
+        true
+    }
+}
+
+fn dialog_info(number: usize, calls: &[Call], ended: &[String]) -> String {
+    let own = uri(number);
+    let mut body = format!(
+        "<?xml version=\"1.0\"?>\r\n<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"0\" \
+         state=\"full\" entity=\"{own}\">\r\n"
+    );
+    let gone = ended.iter().map(|id| (id, "terminated"));
+    for (id, state) in calls.iter().map(|call| (&call.id, call.state)).chain(gone) {
+        body += &format!(
+            "<dialog id=\"{id}\" call-id=\"{id}\" local-tag=\"l\" remote-tag=\"r\" direction=\"recipient\">\
+             <state>{state}</state></dialog>\r\n"
+        );
+    }
+    body + "</dialog-info>\r\n"
+}
