@@ -22,6 +22,7 @@ impl<'a> NameAddr<'a> {
     /// URI holds what RFC 3261 section 20 wants in brackets (comma, question mark).
     pub fn read(raw: &'a [u8]) -> Option<Self> {
         let raw = trim(raw);
+        super::lex::looked::at(raw.len());
         let open = match raw.first()? {
             b'"' => {
                 let end = quoted_end(raw)?;

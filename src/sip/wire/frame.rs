@@ -145,6 +145,7 @@ impl StreamFramer {
 
     /// Where the body starts.
     fn head_end(&mut self) -> Option<usize> {
+        super::lex::looked::at(self.buffer.len() - self.seen);
         for at in memchr_iter(b'\n', &self.buffer[self.seen..]) {
             let at = self.seen + at;
             match self.buffer[at + 1..] {
@@ -176,6 +177,7 @@ fn content_length(head: &[u8]) -> Result<u64, (u16, &'static str)> {
             }
         }
         let line = &head[at..end];
+        super::lex::looked::at(line.len());
         if let Some(colon) = memchr(b':', line)
             && Name::read(trim(&line[..colon])) == Name::ContentLength
         {

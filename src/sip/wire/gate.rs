@@ -5,6 +5,7 @@ use super::index::{Message, Reject, Start};
 use super::lex::{blank, number, token, trim};
 use super::name::Name;
 use super::params::Params;
+use super::uri::Uri;
 use super::via::Via;
 
 /// The headers that every message has, read.
@@ -28,8 +29,8 @@ pub struct Essentials<'a> {
 
 impl<'a> Message<'a> {
     /// Reads the headers that every message has, and refuses with 400 a message where one is missing, unreadable, or
-    /// there twice, or where CSeq and method differ. So too a request where Event, Expires, Max-Forwards,
-    /// Content-Type, SIP-If-Match or Subscription-State is there twice: no guess which one is meant.
+    /// there twice, or where CSeq and method differ. So too a request whose URI is unreadable, or where Event, Expires,
+    /// Max-Forwards, Content-Type, SIP-If-Match or Subscription-State is there twice: no guess which one is meant.
     pub fn essentials(&self) -> Result<Essentials<'a>, Reject<'a>> {
         self.gate().map_err(|problem| self.reject(400, problem))
     }
@@ -55,7 +56,10 @@ impl<'a> Message<'a> {
         let call_id = self.first(Name::CallId).filter(|it| !it.is_empty() && !it.iter().any(|&byte| blank(byte)));
         let (cseq, cseq_method) = self.first(Name::CSeq).and_then(cseq).ok_or("unreadable CSeq")?;
         let mut max_forwards = None;
-        if let Start::Request { method, .. } = self.start() {
+        if let Start::Request { method, uri } = self.start() {
+            if Uri::read(uri).is_none() {
+                return Err("unreadable Request-URI");
+            }
             if method != cseq_method {
                 return Err("CSeq of another method");
             }

@@ -68,6 +68,8 @@ impl Default for Table {
 /// What is wrong: a status and a few words.
 type Problem = (u16, &'static str);
 
+const CUT: Problem = (400, "head does not end");
+
 impl Index {
     /// Reads the head of one message and finds its body.
     ///
@@ -99,9 +101,7 @@ impl Index {
         let head = self.headers(window, end + 1, limits.headers.min(usize::from(u16::MAX) - 1));
         start?;
         let body = match head {
-            Err((400, _)) if window.len() < raw.len() && self.lines.len() < limits.headers => {
-                return Err((513, "head too long"));
-            }
+            Err(CUT) if window.len() < raw.len() => return Err((513, "head too long")),
             head => head?,
         };
         let there = raw.len() - body;
@@ -156,7 +156,6 @@ impl Index {
 
     /// Where the body starts.
     fn headers(&mut self, window: &[u8], mut at: usize, most: usize) -> Result<usize, Problem> {
-        const CUT: Problem = (400, "head does not end");
         if window.get(at).is_some_and(|&byte| matches!(byte, b' ' | b'\t')) {
             return Err((400, "folded start line"));
         }
@@ -183,8 +182,14 @@ impl Index {
             };
             let (from, to) = trimmed(window, value, end);
             self.push(name, Span::new(from, to));
+            super::lex::looked::at(end + 1 - at);
             at = end + 1;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn stored_lines(&self) -> usize {
+        self.lines.capacity()
     }
 
     fn push(&mut self, name: Name, value: Span) {

@@ -2,6 +2,19 @@
 
 use std::borrow::Cow;
 
+/// Tests count how often octets are looked at; all else does not.
+pub(super) mod looked {
+    #[cfg(test)]
+    thread_local!(pub(in crate::wire) static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+
+    /// So many octets once more.
+    #[inline]
+    pub(in crate::wire) fn at(_octets: usize) {
+        #[cfg(test)]
+        COUNT.set(COUNT.get() + _octets);
+    }
+}
+
 /// SP, HT, or part of a fold. Inside a header value a CR or LF can be nothing else.
 pub(super) const fn blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -14,11 +27,13 @@ pub(super) const fn token_char(byte: u8) -> bool {
 
 /// Whether this is a `token`.
 pub(super) fn token(value: &[u8]) -> bool {
+    looked::at(value.len());
     !value.is_empty() && value.iter().all(|&byte| token_char(byte))
 }
 
 /// Without blanks and folds at both ends.
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    let whole = value.len();
     while let [first, rest @ ..] = value
         && blank(*first)
     {
@@ -29,17 +44,20 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     {
         value = rest;
     }
+    looked::at(whole - value.len());
     value
 }
 
 /// The value before and after its first `byte`, quotes not looked at; both trimmed.
 pub(super) fn cut(value: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    looked::at(value.len());
     let at = memchr::memchr(byte, value)?;
     Some((trim(&value[..at]), trim(&value[at + 1..])))
 }
 
 /// Decimal digits and nothing else, saturating.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
+    looked::at(value.len());
     if value.is_empty() {
         return None;
     }
@@ -71,7 +89,7 @@ pub(super) fn until(value: &[u8], stop: u8) -> usize {
     let mut at = 0;
     while let Some(&byte) = value.get(at) {
         if byte == stop {
-            return at;
+            break;
         }
         at += match byte {
             b'"' => quoted_end(&value[at..]).unwrap_or(value.len()),
@@ -79,7 +97,9 @@ pub(super) fn until(value: &[u8], stop: u8) -> usize {
             _ => 1,
         };
     }
-    value.len()
+    let end = at.min(value.len());
+    looked::at(end);
+    end
 }
 
 /// The elements of a comma list, trimmed, empty ones skipped.

@@ -17,6 +17,9 @@ mod uri;
 mod via;
 pub mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use address::NameAddr;
 pub use event::{Event, MediaRange, SubscriptionState, media_type, seconds, subscription_state};
 pub use gate::Essentials;

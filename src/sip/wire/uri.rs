@@ -76,9 +76,6 @@ impl<'a> Uri<'a> {
             Some(at) => {
                 let user = &rest[..at];
                 uri.user = &user[..memchr::memchr(b':', user).unwrap_or(at)];
-                if uri.user.is_empty() {
-                    return None;
-                }
                 &rest[at + 1..]
             }
             None => rest,
@@ -110,6 +107,7 @@ pub(super) fn scheme_end(uri: &[u8]) -> Option<usize> {
 
 /// Whether nothing in it can be mistaken for the end of a URI.
 pub(super) fn clean(uri: &[u8]) -> bool {
+    super::lex::looked::at(uri.len());
     !uri.iter().any(|&byte| byte < 0x21 || byte == 0x7f || matches!(byte, b'"' | b'<' | b'>'))
 }
 
