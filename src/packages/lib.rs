@@ -11,6 +11,8 @@ mod json;
 pub mod message_summary;
 pub mod opaque;
 pub mod presence;
+#[cfg(test)]
+mod testing;
 mod xml;
 
 use lamplighter_model::package::{AnyPackage, Expires};

@@ -337,3 +337,193 @@ fn write(summary: &Summary, view: View, out: &mut Vec<u8>) {
             .expect("a vector takes every byte");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Chance, ME, at, in_any_order, json, mutate, outcome, reading, residue, sourced, xml};
+    use expect_test::{Expect, expect};
+    use lamplighter_model::package::Package as _;
+
+    fn package() -> Package {
+        Package::new()
+    }
+
+    fn of(body: &str) -> Summary {
+        package().read(0, body.as_bytes(), reading(0)).unwrap()
+    }
+
+    fn written(state: &Option<Summary>, view: View) -> String {
+        let mut out = Vec::new();
+        package().write(ME, state, crate::testing::view(view), &Profile::default(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn check(body: &str, expected: Expect) {
+        let text = |summary| written(&Some(summary), View::Full).replace("\r\n", "\n");
+        expected.assert_eq(&match package().read(0, body.as_bytes(), reading(0)) {
+            Ok(summary) => text(summary),
+            Err(error) => outcome::<()>(Err(error)),
+        });
+    }
+
+    /// MW-01: the example of RFC 3842 section 3.5, and what a load generator writes.
+    #[test]
+    fn bodies_as_they_should_be() {
+        check(
+            "Messages-Waiting: yes\r\nMessage-Account: sip:alice@vmail.example.com\r\n\
+             Voice-Message: 2/8 (0/2)\r\n",
+            expect![[r#"
+                Messages-Waiting: yes
+                Message-Account: sip:alice@vmail.example.com
+                Voice-Message: 2/8 (0/2)
+            "#]],
+        );
+        check(
+            "Messages-Waiting: yes\r\nMessage-Account: sip:p7@example.com\r\nVoice-Message: 7/0 (0/0)\r\n",
+            expect![[r#"
+                Messages-Waiting: yes
+                Message-Account: sip:p7@example.com
+                Voice-Message: 7/0 (0/0)
+            "#]],
+        );
+        check(
+            "Messages-Waiting: no\r\n",
+            expect![[r#"
+            Messages-Waiting: no
+        "#]],
+        );
+    }
+
+    /// MW-01: bodies as voicemail servers really write them.
+    #[test]
+    fn bodies_in_the_field() {
+        check(
+            "\n messages-waiting :YES\nVOICE-MESSAGE : 1 / 2( 3 /4 )",
+            expect![[r#"
+            Messages-Waiting: yes
+            Voice-Message: 1/2 (3/4)
+        "#]],
+        );
+        check(
+            "Voice-Message: 0/3\n",
+            expect![[r#"
+            Messages-Waiting: no
+            Voice-Message: 0/3 (0/0)
+        "#]],
+        );
+        check(
+            "Voice-Message: 1/3\n",
+            expect![[r#"
+            Messages-Waiting: yes
+            Voice-Message: 1/3 (0/0)
+        "#]],
+        );
+        check(
+            "Messages-Waiting: yes\r\nX-Video-Message: 1/0\r\nText-Message: 1/1\r\nFax-Message: 99999999999/0\r\n\
+             Voice-Message: 1/0\r\nVoice-Message: 2/0\r\n\r\nTo: <sip:alice@example.com>\r\nPriority: urgent\r\n",
+            expect![[r#"
+                Messages-Waiting: yes
+                Voice-Message: 2/0 (0/0)
+                Fax-Message: 4294967295/0 (0/0)
+                Text-Message: 1/1 (0/0)
+                x-video-message: 1/0 (0/0)
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_readers_refuse() {
+        check("", expect!["error: line 1: expected Messages-Waiting"]);
+        check("\r\n\r\n", expect!["error: line 1: expected Messages-Waiting"]);
+        check("Messages-Waiting: maybe", expect!["error: line 1: expected yes or no"]);
+        check("Messages-Waiting: yes\r\nyes", expect!["error: line 2: expected a name, a colon and a value"]);
+        check(
+            "Messages-Waiting: yes\nVoice-Message: 2\n",
+            expect!["error: line 2: expected new/old or new/old (new/old)"],
+        );
+        check("Voice-Message: 2/-1\n", expect!["error: line 1: expected new/old or new/old (new/old)"]);
+        check("Voice-Message: 2/1 (0/0\n", expect!["error: line 1: expected new/old or new/old (new/old)"]);
+        check("Voice Message: 2/1\n", expect!["error: line 1: expected the name of a message class"]);
+        check(
+            &(0..20).map(|n| format!("x{n}: 0/0\n")).collect::<String>(),
+            expect!["error: line 17: too many message classes"],
+        );
+    }
+
+    /// MW-01, the rule: newest of each account, then the sum of accounts.
+    #[test]
+    fn mailboxes_add_up_and_redundant_servers_do_not() {
+        let summary = |account: &str, counts: &str| {
+            let account = if account.is_empty() { String::new() } else { format!("Message-Account: {account}\n") };
+            of(&format!("Messages-Waiting: yes\n{account}Voice-Message: {counts}\n"))
+        };
+        let text = |sources: &[Sourced<'_, Summary>]| {
+            written(&in_any_order(&package(), at(9), sources).state, View::Full).replace("\r\n", " ")
+        };
+        let (one, pair) = (summary("sip:vm1@example.com", "2/1 (1/0)"), summary("<SIP:vm1@Example.com>", "3/1 (1/0)"));
+        let (other, own) = (summary("sip:vm2@example.com", "10/0"), summary("", "100/0"));
+        assert_eq!(
+            text(&[sourced("a", 0, &one), sourced("b", 1, &pair)]),
+            "Messages-Waiting: yes Message-Account: <SIP:vm1@Example.com> Voice-Message: 3/1 (1/0) "
+        );
+        assert_eq!(
+            text(&[sourced("a", 0, &one), sourced("b", 1, &pair), sourced("c", 0, &other), sourced("d", 0, &own)]),
+            "Messages-Waiting: yes Message-Account: sip:1001@example.com Voice-Message: 113/1 (1/0) "
+        );
+        let named = summary(ME, "5/0");
+        assert_eq!(
+            text(&[sourced("a", 0, &own), sourced("b", 1, &named)]),
+            "Messages-Waiting: yes Message-Account: sip:1001@example.com Voice-Message: 5/0 (0/0) "
+        );
+        assert_eq!(text(&[residue("a", 0, &one)]), "Messages-Waiting: no ");
+    }
+
+    /// MW-03: a phone that cannot read an empty first NOTIFY gets a body; others get none.
+    #[test]
+    fn nothing_known() {
+        let state = package().compose(at(0), ME, &[]).state;
+        assert_eq!(written(&state, View::Full), "Messages-Waiting: no\r\n");
+        let profile = Profile { first_body: false, ..Profile::default() };
+        assert_eq!(xml(&package(), &state, View::Full, &profile), "");
+        assert_eq!(json(&package(), &state, View::Full), "{}");
+        assert_eq!(package().describe(&state), "unknown");
+    }
+
+    #[test]
+    fn the_feed_has_short_names() {
+        let state = Some(of(
+            "Messages-Waiting: yes\nMessage-Account: sip:a@b\nVoice-Message: 2/8\nFax-Message: 0/1\nwaiting: 1/1\n",
+        ));
+        expect![[r#"{"waiting":true,"account":"sip:a@b","voice":{"new":2,"old":8,"urgent_new":0,"urgent_old":0},"fax":{"new":0,"old":1,"urgent_new":0,"urgent_old":0},"other":{"waiting":{"new":1,"old":1,"urgent_new":0,"urgent_old":0}}}"#]]
+            .assert_eq(&json(&package(), &state, View::Full));
+        assert_eq!(json(&package(), &state, View::Busy), r#"{"waiting":true}"#);
+        assert_eq!(written(&state, View::Busy), "Messages-Waiting: yes\r\n");
+        assert_eq!(package().describe(&state), "messages waiting, 3 new");
+        assert!(!package().is_change(&state, &state.clone()));
+        assert!(package().is_change(&state, &None));
+    }
+
+    /// No body makes the reader panic; what is read is written so that it reads the same.
+    #[test]
+    fn mutated_bodies_are_read_or_refused() {
+        let seed = "Messages-Waiting: yes\r\nMessage-Account: sip:a@b\r\nVoice-Message: 2/8 (0/2)\r\nx-y: 1/1\r\n";
+        let pieces: [&[u8]; 8] = [b"\r\n", b"\n\n", b":", b"/", b"(", b")", b"\0", b"\xc3"];
+        let mut chance = Chance(3);
+        let mut read = 0;
+        for _ in 0..5_000 {
+            let body = mutate(&mut chance, seed.as_bytes(), &pieces);
+            let Ok(summary) = package().read(0, &body, reading(0)) else { continue };
+            read += 1;
+            let mut again = of(&written(&Some(summary.clone()), View::Full));
+            if again.account != summary.account {
+                // Control characters are not written.
+                assert!(summary.account.as_ref().unwrap().bytes().any(|byte| byte.is_ascii_control()));
+                again.account.clone_from(&summary.account);
+            }
+            assert_eq!(again, summary);
+            json(&package(), &Some(summary), View::Full);
+        }
+        assert!(read > 300, "only {read} were readable");
+    }
+}

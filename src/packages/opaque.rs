@@ -140,3 +140,61 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ME, at, in_any_order, json, reading, residue, sourced, view};
+    use lamplighter_model::package::Package as _;
+
+    fn package() -> Package {
+        Package::new(&Config {
+            name: "as-feature-event".into(),
+            kind: "features".into(),
+            content_types: vec!["application/x-as-feature-event+XML".into(), "text/plain".into()],
+            expires: crate::EXPIRES,
+        })
+    }
+
+    /// PU-13: the newest body is given untouched, in its own format only.
+    #[test]
+    fn newest_body_untouched() {
+        let package = package();
+        assert_eq!((package.name(), package.kind()), ("as-feature-event", "features"));
+        assert_eq!(&*package.formats()[0].content_type, "application/x-as-feature-event+xml");
+        let bytes = b"\0not \xff XML <at all";
+        let old = package.read(0, b"<old/>", reading(0)).unwrap();
+        let new = package.read(1, bytes, reading(1)).unwrap();
+        let gone = package.read(1, b"gone", reading(2)).unwrap();
+        let sources = [sourced("b", 0, &old), sourced("a", 1, &new), residue("c", 2, &gone)];
+        let state = in_any_order(&package, at(2), &sources).state;
+        for (format, seen, expected) in [(1, View::Full, &bytes[..]), (0, View::Full, b""), (1, View::Masked, b"")] {
+            let mut out = Vec::new();
+            package.write(ME, &state, Rendering { format, ..view(seen) }, &Profile::default(), &mut out);
+            assert_eq!(out, expected);
+        }
+        assert_eq!(
+            json(&package, &state, View::Full),
+            r#"{"content_type":"text/plain","body_base64":"AG5vdCD/IFhNTCA8YXQgYWxs"}"#
+        );
+        let older = package.compose(at(2), ME, &sources[..1]).state;
+        assert_eq!(
+            json(&package, &older, View::Full),
+            r#"{"content_type":"application/x-as-feature-event+xml","body":"<old/>"}"#
+        );
+        assert_eq!(json(&package, &older, View::Masked), "{}");
+        assert!(package.is_change(&older, &state) && !package.is_change(&state, &state));
+        assert_eq!(package.describe(&state), "18 bytes");
+    }
+
+    #[test]
+    fn base64_of_every_remainder() {
+        let encoded = |text: &str| {
+            let mut out = Vec::new();
+            base64(text.as_bytes(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        // RFC 4648 section 10.
+        assert_eq!(["", "f", "fo", "foo", "foob"].map(encoded), ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+}

@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
         let start = out.len();
         let outside = self.depth - 1;
         let outer = self.bindings.iter().take_while(|binding| binding.depth < self.depth).count();
-        let mut copy = Copy { used: 0, no_default: false, sound: true, open: SmallVec::new() };
+        let mut copy = Copy { used: 0, no_default: false, sound: true, begun: 0, open: SmallVec::new() };
         let declarations = start + 1 + element.qualified.len();
         copy.begin(self, element, outer, out);
         while self.depth > outside {
@@ -313,6 +313,8 @@ struct Copy<'a> {
     /// Something inside is in no namespace, by the absence of any default.
     no_default: bool,
     sound: bool,
+    /// The end of the last start tag.
+    begun: usize,
     open: SmallVec<[&'a str; 8]>,
 }
 
@@ -348,6 +350,7 @@ impl<'a> Copy<'a> {
             out.push(b'"');
         }
         out.push(b'>');
+        self.begun = out.len();
     }
 
     /// The namespace of a name; a bad or unbound one makes the copy unsound.
@@ -374,7 +377,11 @@ impl<'a> Copy<'a> {
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
-        if let Some(name) = self.open.pop() {
+        let Some(name) = self.open.pop() else { return };
+        if out.len() == self.begun {
+            out.pop();
+            out.extend_from_slice(b"/>");
+        } else {
             out.extend_from_slice(b"</");
             out.extend_from_slice(name.as_bytes());
             out.push(b'>');

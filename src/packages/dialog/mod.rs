@@ -138,8 +138,8 @@ pub struct Dialog {
     pub code: Option<u16>,
     /// What it replaces.
     pub replaces: Option<Replaces>,
-    /// Who referred, display name and address.
-    pub referred_by: Option<(Option<Box<str>>, Box<str>)>,
+    /// Who referred: an address, perhaps a name.
+    pub referred_by: Option<Box<Party>>,
     /// The presentity's end.
     pub local: Party,
     /// The other end.

@@ -117,8 +117,9 @@ impl<'a> Document<'a> {
                 }
                 "replaces" => dialog.replaces = self.replaces(child)?,
                 "referred-by" => {
-                    let (display, address) = self.name_addr(child)?;
-                    dialog.referred_by = address.map(|address| (display, address));
+                    let mut referrer = Party::default();
+                    self.name_addr(child, &mut referrer)?;
+                    dialog.referred_by = referrer.identity.is_some().then(|| Box::new(referrer));
                 }
                 "local" => dialog.local = self.party()?,
                 "remote" => dialog.remote = self.party()?,
@@ -162,7 +163,7 @@ impl<'a> Document<'a> {
         while let Some(child) = self.xml.child()? {
             match child.name {
                 _ if !ours(child) => self.foreign(child, &mut extra)?,
-                "identity" => (party.display, party.identity) = self.name_addr(child)?,
+                "identity" => self.name_addr(child, &mut party)?,
                 "target" => {
                     party.target = self.xml.attribute(child, "uri")?.and_then(known);
                     while let Some(param) = self.xml.child()? {
@@ -195,16 +196,21 @@ impl<'a> Document<'a> {
     }
 
     /// Display name and address; some write `"Ann" <sip:ann@example.com>` as the text.
-    fn name_addr(&mut self, element: Element<'a>) -> Result<(Option<Box<str>>, Option<Box<str>>), BadBody> {
-        let display = self.xml.attribute(element, "display")?.and_then(known);
+    fn name_addr(&mut self, element: Element<'a>, party: &mut Party) -> Result<(), BadBody> {
+        party.display = self.xml.attribute(element, "display")?.and_then(known);
         let text = self.xml.text()?;
         if let Some((name, rest)) = text.split_once('<')
             && let Some((address, _)) = rest.split_once('>')
+            && let Some(address) = known(address.into())
         {
-            let name = name.trim().trim_matches('"');
-            return Ok((display.or_else(|| known(name.into())), known(address.into())));
+            party.identity = Some(address);
+            if party.display.is_none() {
+                party.display = known(name.trim().trim_matches('"').into());
+            }
+        } else {
+            party.identity = known(text);
         }
-        Ok((display, known(text)))
+        Ok(())
     }
 
     /// Keeps an element of another namespace while there is room for it.

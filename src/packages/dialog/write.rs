@@ -81,11 +81,11 @@ fn whole(dialog: &Dialog, out: &mut Vec<u8>) {
         attribute(out, " remote-tag", Some(&replaces.remote_tag));
         out.extend_from_slice(b"/>\n");
     }
-    if let Some((display, address)) = &dialog.referred_by {
+    if let Some(referrer) = &dialog.referred_by {
         out.extend_from_slice(b"<referred-by");
-        attribute(out, " display", display.as_deref());
+        attribute(out, " display", referrer.display.as_deref());
         out.push(b'>');
-        text(out, address);
+        text(out, referrer.identity.as_deref().unwrap_or_default());
         out.extend_from_slice(b"</referred-by>\n");
     }
     party("local", &dialog.local, out);
