@@ -111,9 +111,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if failure.code() != 0 {
-                let _ = writeln!(std::io::stderr(), "lamplighter: {failure}");
-            }
+            let _ = match &failure {
+                failure if failure.code() == 0 => Ok(()),
+                // Each line begins with the file, as editors like it.
+                Failure::Config(_) => writeln!(std::io::stderr(), "{failure}"),
+                _ => writeln!(std::io::stderr(), "lamplighter: {failure}"),
+            };
             ExitCode::from(failure.code())
         }
     }

@@ -8,7 +8,7 @@ mod model;
 mod reload;
 mod source;
 
-pub use reload::NEEDS_RESTART;
+pub use reload::{Live, NEEDS_RESTART, Reloaded};
 pub use source::Problem;
 
 use ipnet::IpNet;

@@ -137,7 +137,7 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 100 1000000 25 18446744073709551615";
         let process = Process::parse(stat).unwrap();
         assert_eq!(process.cpu, Duration::from_secs(2));
-        assert!(process.resident_bytes >= 25 * 4096 && process.resident_bytes % 25 == 0);
+        assert!(process.resident_bytes >= 25 * 4096 && process.resident_bytes.is_multiple_of(25));
         assert!(Process::parse("").is_none());
         assert!(Process::read().unwrap().resident_bytes > 0);
     }

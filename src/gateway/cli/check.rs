@@ -15,6 +15,7 @@ pub(super) fn run(options: &Configuration, out: &mut Output) -> Result<(), Failu
         let advertise = if listener.advertise_is_wildcard() { "the address asked" } else { &listener.advertise };
         writeln!(out, "  sip       {listen}, known to phones as {advertise}")?;
     }
+    writeln!(out, "  web       {}", settings.web.listen)?;
     writeln!(out, "  domains   {}", settings.domains.join(", "))?;
     let names: Vec<&str> = model.packages.ids().map(|id| model.packages.get(id).name()).collect();
     writeln!(out, "  packages  {}", names.join(", "))?;

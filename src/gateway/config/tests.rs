@@ -278,20 +278,3 @@ fn lifetimes_are_those_of_the_packages() {
         assert_eq!(package.expires(), model.packages.expires(id), "{}", package.name());
     }
 }
-
-#[test]
-fn a_reload_names_what_it_keeps() {
-    let running = Settings::default();
-    let changed = read(
-        "domains = [\"b.example\"]\nshards = 2\n[sip]\nlisten = [\"udp:127.0.0.1:5070\"]\n[log]\nformat = \"json\"\n\
-         level = \"warn\"\n",
-        &[],
-        &[],
-    );
-    let (settings, kept) = changed.reloaded(&running);
-    assert_eq!(kept, ["shards", "sip.listen", "log.format"]);
-    assert_eq!(settings.domains, ["b.example"]);
-    assert_eq!(settings.log.level, "warn");
-    assert_eq!((settings.shards, settings.sip.listen), (running.shards, running.sip.listen.clone()));
-    assert_eq!(running.clone().reloaded(&running).1, Vec::<&str>::new());
-}
