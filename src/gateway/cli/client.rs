@@ -38,7 +38,10 @@ impl Gateway {
         let unreachable = |error: &dyn std::fmt::Display| Failure::Unavailable(format!("{}: {error}", self.url));
         let agent: ureq::Agent =
             ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into();
-        let mut answer = agent.get(&url).call().map_err(|error| unreachable(&error))?;
+        let mut answer = agent.get(&url).call().map_err(|error| match error {
+            ureq::Error::Io(error) => unreachable(&format!("{error}; is the gateway running? `--url` says where")),
+            error => unreachable(&error),
+        })?;
         let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
         let text = text.map_err(|error| unreachable(&error))?;
         let status = answer.status();
