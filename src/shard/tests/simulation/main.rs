@@ -37,14 +37,14 @@ fn seeds(default: u64) -> Vec<u64> {
     }
 }
 
+/// Runs the seeds, the first with one shard, the next with two, the next with four, and so on.
 fn runs(name: &str, default: u64, phones: usize, faults: Faults) {
     for seed in seeds(default) {
-        for shards in [1, 2, 4] {
-            let result = std::panic::catch_unwind(|| run(seed, shards, phones, faults));
-            if let Err(panic) = result {
-                eprintln!("{name}: SIMULATION_SEED={seed} with {shards} shards fails");
-                std::panic::resume_unwind(panic);
-            }
+        let shards = [1, 2, 4][(seed as usize + 2) % 3];
+        let result = std::panic::catch_unwind(|| run(seed, shards, phones, faults));
+        if let Err(panic) = result {
+            eprintln!("{name}: SIMULATION_SEED={seed} with {shards} shards fails");
+            std::panic::resume_unwind(panic);
         }
     }
 }
@@ -52,14 +52,14 @@ fn runs(name: &str, default: u64, phones: usize, faults: Faults) {
 /// DI-01, DI-04, DI-05, DI-08, DI-09, MW-01: a calm network.
 #[test]
 fn all_watchers_show_the_truth_on_a_calm_network() {
-    runs("calm", 2, 100, Faults::default());
+    runs("calm", 3, 100, Faults::default());
 }
 
 /// TR-02: a fifth of all datagrams is lost, a tenth comes twice, all are delayed by chance.
 #[test]
 fn all_watchers_show_the_truth_after_loss_duplication_and_reordering() {
     let faults = Faults { loss: 20, duplicates: 10, delay: Duration::from_millis(700), ..Faults::default() };
-    runs("lossy", 4, 100, faults);
+    runs("lossy", 6, 100, faults);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn all_watchers_show_the_truth_after_silences_reboots_and_broken_connections() {
         disconnects: 30,
         ..Faults::default()
     };
-    runs("rough", 4, 100, faults);
+    runs("rough", 6, 100, faults);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn all_watchers_show_the_truth_after_slow_and_full_rings() {
 
 /// Hundreds of phones at once, everything together.
 #[test]
-fn an_office_of_four_hundred_survives_everything_at_once() {
+fn an_office_of_three_hundred_survives_everything_at_once() {
     let faults = Faults {
         loss: 10,
         duplicates: 5,
@@ -100,7 +100,7 @@ fn an_office_of_four_hundred_survives_everything_at_once() {
         ring_delay: Duration::from_millis(20),
         ring_room: 50,
     };
-    runs("everything", 1, 400, faults);
+    runs("everything", 3, 300, faults);
 }
 
 #[test]
