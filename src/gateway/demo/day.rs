@@ -522,16 +522,26 @@ mod tests {
             steps += usize::from(!changed.is_empty());
             most = most.max(day.busy());
             for desk in 0..PEOPLE.len() {
-                states.extend(day.lines_and_ended(desk).iter().map(|line| format!("{:?} {}", line.progress, line.held)));
+                states
+                    .extend(day.lines_and_ended(desk).iter().map(|line| format!("{:?} {}", line.progress, line.held)));
                 states.extend(day.desk(desk).mood.activity.map(str::to_owned));
             }
         });
         assert!((900..4500).contains(&steps), "{steps} changes in half an hour");
         assert!(most > 5 && most <= PEOPLE.len() / 3 + 2, "{most} busy");
         let missing: Vec<_> = [
-            "Trying false", "Early false", "Confirmed false", "Confirmed true", "Terminated(\"timeout\") false",
-            "Terminated(\"rejected\") false", "Terminated(\"cancelled\") false", "Terminated(\"local-bye\") false",
-            "away", "meeting", "lunch", "busy",
+            "Trying false",
+            "Early false",
+            "Confirmed false",
+            "Confirmed true",
+            "Terminated(\"timeout\") false",
+            "Terminated(\"rejected\") false",
+            "Terminated(\"cancelled\") false",
+            "Terminated(\"local-bye\") false",
+            "away",
+            "meeting",
+            "lunch",
+            "busy",
         ]
         .into_iter()
         .filter(|state| !states.contains(*state))

@@ -69,7 +69,8 @@ impl Place {
             Side::Caller => ("initiator", 'a', 'b'),
             Side::Callee => ("recipient", 'b', 'a'),
         };
-        let _ = write!(xml, "<dialog id=\"{call:x}-{ours}\" call-id=\"{call:08x}@office\" local-tag=\"{call:x}{ours}\"");
+        let _ =
+            write!(xml, "<dialog id=\"{call:x}-{ours}\" call-id=\"{call:08x}@office\" local-tag=\"{call:x}{ours}\"");
         if progress != Progress::Trying {
             let _ = write!(xml, " remote-tag=\"{call:x}{theirs}\"");
         }

@@ -282,7 +282,9 @@ mod tests {
     #[test]
     fn documents_about_others_and_broken_ones_are_refused() {
         let of = |entity: &str| {
-            format!("<dialog-info xmlns='urn:ietf:params:xml:ns:dialog-info' version='0' state='full' entity='{entity}'/>")
+            format!(
+                "<dialog-info xmlns='urn:ietf:params:xml:ns:dialog-info' version='0' state='full' entity='{entity}'/>"
+            )
         };
         assert_eq!(read(Kind::Dialog, of("sip:a@b").as_bytes(), "sip:a@b"), Ok(Known::Calls(vec![])));
         assert!(read(Kind::Dialog, of("sip:a@b").as_bytes(), "sip:x@b").is_err());

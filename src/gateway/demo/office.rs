@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How long a change may take to reach a lamp before the lamp counts as wrong. On loopback it takes milliseconds;
@@ -31,8 +31,6 @@ const ARRIVAL: Duration = Duration::from_millis(15);
 const AT_A_TIME: usize = 4;
 /// The lease of everything.
 const LEASE: Duration = Duration::from_secs(600);
-/// How long the last PUBLISHes and SUBSCRIBEs may take.
-const PARTING: Duration = Duration::from_secs(5);
 /// The most datagrams of one socket that are read before the others get their turn.
 const BURST: usize = 32;
 
@@ -102,6 +100,9 @@ pub struct Office {
 }
 
 impl Office {
+    /// How long the last PUBLISHes and SUBSCRIBEs may take.
+    pub const PARTING: Duration = Duration::from_secs(5);
+
     /// Opens for business: all sockets are bound, nothing is sent yet. `server` is the gateway; `on_the_phone` says
     /// whether its presence shows calls.
     pub fn open(now: Time, server: SocketAddr, domain: &str, seed: u64, on_the_phone: bool) -> io::Result<Self> {
@@ -147,11 +148,6 @@ impl Office {
         })
     }
 
-    /// When the last phone has come up.
-    pub fn opened(&self) -> Option<Time> {
-        self.phones.iter().map(|phone| phone.starts).max()
-    }
-
     /// Numbers so far.
     pub fn tally(&self) -> Tally {
         Tally { lamps: self.phones.iter().map(|phone| phone.lamps.len()).sum(), ..self.tally }
@@ -194,24 +190,18 @@ impl Office {
         self.phones.iter().all(|phone| phone.agent.is_idle())
     }
 
-    /// How long [`Self::leave`] may take.
-    pub const fn parting() -> Duration {
-        PARTING
-    }
-
-    /// Waits until something is due, something has arrived, `extra` is readable, or `until`; and does what is due.
-    pub fn step(&mut self, clock: &impl Fn() -> Time, until: Time, extra: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Waits until something is due, something has arrived, `signal` is readable, or `until`; and does what is due.
+    pub fn step(&mut self, clock: &impl Fn() -> Time, until: Time, signal: &impl AsFd) -> io::Result<()> {
         let wait = self.deadline().min(until).since(clock());
         let timeout = PollTimeout::try_from(wait.as_micros().div_ceil(1000).min(60_000)).unwrap_or(PollTimeout::MAX);
         let mut fds: Vec<PollFd<'_>> =
             self.phones.iter().map(|phone| PollFd::new(phone.socket.as_fd(), PollFlags::POLLIN)).collect();
-        fds.extend(extra.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.push(PollFd::new(signal.as_fd(), PollFlags::POLLIN));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready: Vec<usize> =
-            (0..self.phones.len()).filter(|at| fds[*at].any().unwrap_or_default()).collect();
+        let ready: Vec<usize> = (0..self.phones.len()).filter(|at| fds[*at].any().unwrap_or_default()).collect();
         for at in ready {
             self.receive(clock, at);
         }
@@ -443,5 +433,91 @@ impl Lamp {
             .map_err(|problem| format!("of {} what it cannot read: {problem}", lamp_name(self.interest)))?;
         (self.shows, self.since) = (known, now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A gateway that accepts everything and tells each watcher once: that nobody is in a call, nor anywhere else.
+    struct Liar(UdpSocket);
+
+    impl Liar {
+        fn answer(&self) {
+            let mut buffer = [0; 8192];
+            while let Ok((length, from)) = self.0.recv_from(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                let field =
+                    |name: &str| text.split("\r\n").find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+                let (via, caller, callee) = (field("Via: "), field("From: "), field("To: "));
+                let (call_id, cseq) = (field("Call-ID: "), field("CSeq: "));
+                if text.starts_with("SIP/2.0") {
+                    continue;
+                }
+                let callee = if callee.contains(";tag=") { callee.to_owned() } else { format!("{callee};tag=x") };
+                let echoed =
+                    format!("Via: {via}\r\nFrom: {caller}\r\nTo: {callee}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}");
+                let expires = field("Expires: ");
+                let answer = format!(
+                    "SIP/2.0 200 OK\r\n{echoed}\r\nSIP-ETag: e\r\nExpires: {expires}\r\nContent-Length: 0\r\n\r\n"
+                );
+                self.0.send_to(answer.as_bytes(), from).unwrap();
+                if !text.starts_with("SUBSCRIBE") {
+                    continue;
+                }
+                let resource = text.split(' ').nth(1).unwrap();
+                let state = if expires == "0" { "terminated" } else { "active" };
+                let (accept, event) = (field("Accept: "), field("Event: "));
+                let body = match event {
+                    "dialog" => format!(
+                        "<dialog-info xmlns='urn:ietf:params:xml:ns:dialog-info' version='0' state='full' \
+                         entity='{resource}'/>"
+                    ),
+                    "presence" => format!("<presence entity='{resource}'/>"),
+                    _ => "Messages-Waiting: no\r\n".to_owned(),
+                };
+                let notify = format!(
+                    "NOTIFY sip:x SIP/2.0\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK{call_id}{expires}\r\nFrom: {callee}\r\n\
+                     To: {caller}\r\nCall-ID: {call_id}\r\nCSeq: {} NOTIFY\r\nMax-Forwards: 70\r\nEvent: {event}\r\n\
+                     Subscription-State: {state}\r\nContent-Type: {accept}\r\nContent-Length: {}\r\n\r\n{body}",
+                    cseq.split(' ').next().unwrap(),
+                    body.len()
+                );
+                self.0.send_to(notify.as_bytes(), from).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn lamps_that_are_told_something_false_are_found() {
+        let liar = Liar(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        liar.0.set_nonblocking(true).unwrap();
+        let now = Cell::new(Time::from_micros(1_800_000_000_000_000));
+        let clock = || now.get();
+        let server = liar.0.local_addr().unwrap();
+        let mut office = Office::open(clock(), server, "office.example", 1, true).unwrap();
+        // Simulated time: 20 s in steps of 10 ms, which poll never waits for.
+        let mut play = |office: &mut Office, steps: u32| {
+            for _ in 0..steps {
+                now.set(now.get() + Duration::from_millis(10));
+                liar.answer();
+                office.step(&clock, clock(), &liar.0).unwrap();
+            }
+        };
+        play(&mut office, 2000);
+        let tally = office.tally();
+        assert_eq!(tally.lamps, (0..PEOPLE.len()).map(|at| interests(at).len()).sum::<usize>());
+        assert_eq!(tally.faults, 0, "{:?}", office.complaints());
+        assert!(tally.wrong > 10 && tally.comparisons > tally.wrong, "{tally:?}");
+        let complaints = office.complaints();
+        assert_eq!(complaints.len() as u64, tally.wrong);
+        let says = |what: &str| complaints.iter().any(|complaint| complaint.what.contains(what));
+        assert!(says("shows no call, but for"), "{complaints:?}");
+        assert!(says("shows closed {} {}, but for"), "{complaints:?}");
+        office.leave(clock());
+        play(&mut office, 100);
+        assert!(office.is_empty());
     }
 }

@@ -1,0 +1,249 @@
+//! `lamplighter demo`: the gateway on this machine with its defaults, and an office full of phones to look at.
+//!
+//! - `people` is who works there, `day` what happens, decided by dice.
+//! - `documents` is what phones say about it, `lamp` how phones read what they are told.
+//! - `office` is the phones themselves: real SIP over real sockets, nothing shared with the gateway but the network.
+//! - `signals` is how it is told to end.
+
+mod day;
+mod documents;
+mod lamp;
+mod office;
+mod people;
+mod signals;
+
+use crate::config::{ConfigError, Settings};
+use crate::run::{self, RunSettings};
+use clap::Args;
+use lamplighter_model::{Time, Transport};
+use office::{GRACE, Office, Tally};
+use signals::Signals;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+/// The domain, unless `--set domains=...` says another.
+const DOMAIN: &str = "office.example";
+/// How often the state of the proof is told.
+const WORD: Duration = Duration::from_secs(60);
+/// The most complaints that are printed; beyond, they are only counted.
+const MOST_COMPLAINTS: u64 = 50;
+
+/// What to play.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Options {
+    /// End after this many seconds; fail if a lamp was ever wrong
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// Which day at the office; the same number gives the same day
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// A setting that wins over the defaults, such as web.listen=127.0.0.1:9000
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Why there was no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings make no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The gateway does not start.
+    #[error(transparent)]
+    Start(#[from] run::StartError),
+    /// The phones have no network, or nobody reads the output any more.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// How long it took.
+    pub took: Duration,
+    tally: Tally,
+    /// Whether every publication and subscription was ended in good order.
+    parted: bool,
+}
+
+impl Summary {
+    /// Whether every lamp was true whenever it was looked at, and nothing else went wrong.
+    pub const fn is_true(&self) -> bool {
+        self.tally.wrong == 0 && self.tally.faults == 0 && self.tally.comparisons > 0 && self.parted
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { took, tally, parted } = self;
+        write!(f, "{} s, {tally}", took.as_secs())?;
+        if *parted { Ok(()) } else { f.write_str("; not everything was withdrawn in time") }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { lamps, changes, notifications, comparisons, wrong, faults } = self;
+        write!(f, "{lamps} lamps, {changes} changes, {notifications} NOTIFYs; lamps compared with the truth ")?;
+        write!(f, "{comparisons} times, {wrong} wrong; {faults} faults")
+    }
+}
+
+/// Plays until Ctrl-C, SIGTERM, or the seconds are over. What there is to see and whatever goes wrong is printed.
+pub fn run(options: &Options, out: &mut dyn Write) -> Result<Summary, Error> {
+    // Before any thread is started, so that all of them leave these signals to us.
+    let signals = Signals::take_over()?;
+    let settings = settings(options, out)?;
+    let domain = settings.domains.first().map_or(DOMAIN, String::as_str).to_owned();
+    let on_the_phone = settings.packages.presence.from_dialogs;
+    let sip = settings.sip.listen.iter().find(|one| one.transport == Transport::Udp);
+    let sip = sip.ok_or_else(|| io::Error::other("the phones of the demo need a UDP listener"))?.address;
+    let web = settings.web.listen;
+    let gateway = run::start(RunSettings::new(settings))?;
+    let clock = clock();
+    let office = Office::open(clock(), sip, &domain, options.seed, on_the_phone)?;
+    welcome(sip, web, &domain, out)?;
+    let summary = Play { office, clock: &clock, signals: &signals, web, printed: 0, out }.play(options.seconds);
+    gateway.stop();
+    let summary = summary?;
+    writeln!(out, "{summary}")?;
+    Ok(summary)
+}
+
+/// The defaults, with ports that are free, and what the user has set.
+fn settings(options: &Options, out: &mut dyn Write) -> Result<Settings, Error> {
+    let mut set = vec![format!("domains=[\"{DOMAIN}\"]"), "log.level=warn".to_owned()];
+    set.extend(options.set.iter().cloned());
+    let mut settings = Settings::load(None, &set)?;
+    let usual = Settings::default();
+    // What was asked for is used, or fails; what was not may give way.
+    let sip_port = usual.sip.listen.first().map_or(5060, |usual| usual.address.port());
+    if settings.sip.listen == usual.sip.listen && !sip_is_free(sip_port) {
+        let port = free_port(sip_is_free)?;
+        writeln!(out, "Port {sip_port} is in use; SIP is at port {port} instead.")?;
+        for listen in &mut settings.sip.listen {
+            listen.address.set_port(port);
+        }
+    }
+    let web_port = usual.web.listen.port();
+    if settings.web.listen == usual.web.listen && !web_is_free(web_port) {
+        let port = free_port(web_is_free)?;
+        writeln!(out, "Port {web_port} is in use; the panel is at port {port} instead.")?;
+        settings.web.listen.set_port(port);
+    }
+    Ok(settings)
+}
+
+fn sip_is_free(port: u16) -> bool {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && web_is_free(port)
+}
+
+fn web_is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A port that the kernel offers and `is_free` likes.
+fn free_port(is_free: impl Fn(u16) -> bool) -> io::Result<u16> {
+    for _ in 0..64 {
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+/// Wall time at the start, and what has gone by since.
+fn clock() -> impl Fn() -> Time {
+    #[expect(clippy::disallowed_methods, reason = "the demo drives its phones itself")]
+    let (wall, start) = (std::time::SystemTime::now(), std::time::Instant::now());
+    let wall = wall.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    move || Time::from_micros((wall + start.elapsed()).as_micros() as u64)
+}
+
+fn welcome(sip: SocketAddr, web: SocketAddr, domain: &str, out: &mut dyn Write) -> io::Result<()> {
+    let phones = people::PEOPLE.len();
+    let (first, last) = (people::PEOPLE[0].extension, people::PEOPLE[phones - 1].extension);
+    let url = if web.port() == 8088 { String::new() } else { format!(" --url http://{web}") };
+    writeln!(
+        out,
+        "Lamplighter with an office of {phones} phones, {first} to {last}, which call each other all day.\n\n\
+         \x20 panel   http://{web}/panel/\n\
+         \x20 SIP     {sip} (UDP and TCP), domain {domain}\n\n\
+         Try:\n\
+         \x20 lamplighter watch '*@{domain}' --kind dialog{url}\n\
+         \x20 lamplighter explain {first}@{domain}{url}\n\
+         \x20 curl http://{web}/v1/state/{first}@{domain}\n\
+         \x20 a phone of your own: any number, domain {domain}, outbound proxy {sip}, no password;\n\
+         \x20   give it a busy lamp key (BLF) for {last}, or let it publish, and see it in the panel\n\n\
+         Every few seconds all lamps of all phones are compared with what is true. Ctrl-C ends the day.\n"
+    )?;
+    out.flush()
+}
+
+/// A day that is being played.
+struct Play<'a, C> {
+    office: Office,
+    clock: &'a C,
+    signals: &'a Signals,
+    web: SocketAddr,
+    printed: u64,
+    out: &'a mut dyn Write,
+}
+
+impl<C: Fn() -> Time> Play<'_, C> {
+    /// Plays for so many seconds, or until told to end.
+    fn play(mut self, seconds: Option<u64>) -> Result<Summary, Error> {
+        let start = (self.clock)();
+        let end = seconds.map_or(Time::NEVER, |seconds| start + Duration::from_secs(seconds));
+        let mut next_word = start + WORD;
+        while (self.clock)() < end && !self.signals.came()? {
+            self.step(end.min(next_word))?;
+            if (self.clock)() >= next_word {
+                next_word += WORD;
+                writeln!(self.out, "{}, {} phones busy", self.office.tally(), self.office.busy())?;
+                self.out.flush()?;
+            }
+        }
+        // One last look, when all that is under way has arrived. A second signal is for the impatient.
+        self.office.stand_still();
+        let grace = (self.clock)() + GRACE;
+        while seconds.is_some() && (self.clock)() < grace && !self.signals.came()? {
+            self.step(grace)?;
+        }
+        self.office.compare((self.clock)());
+        let tally = self.office.tally();
+        self.office.leave((self.clock)());
+        let patience = (self.clock)() + Office::PARTING;
+        while !self.office.is_empty() && (self.clock)() < patience && !self.signals.came()? {
+            self.step(patience)?;
+        }
+        self.complain()?;
+        let faults = self.office.tally().faults;
+        let took = (self.clock)().since(start);
+        Ok(Summary { took, tally: Tally { faults, ..tally }, parted: self.office.is_empty() })
+    }
+
+    fn step(&mut self, until: Time) -> Result<(), Error> {
+        self.office.step(self.clock, until, self.signals)?;
+        self.complain()
+    }
+
+    fn complain(&mut self) -> Result<(), Error> {
+        for complaint in self.office.complaints() {
+            self.printed += 1;
+            match self.printed.cmp(&MOST_COMPLAINTS) {
+                std::cmp::Ordering::Less => {
+                    let address = complaint.resource.trim_start_matches("sip:");
+                    let why = format!("lamplighter explain {address} --url http://{}", self.web);
+                    writeln!(self.out, "warning: {}; why: {why}", complaint.what)?;
+                }
+                std::cmp::Ordering::Equal => writeln!(self.out, "warning: further ones are only counted")?,
+                std::cmp::Ordering::Greater => {}
+            }
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
