@@ -13,7 +13,7 @@ pub struct Config {
     pub name: Box<str>,
     /// Its name in the feed; not that of a built-in package.
     pub kind: Box<str>,
-    /// MIME types taken and given, the default first.
+    /// MIME types taken and given, the default first; `application/octet-stream` when there is none.
     pub content_types: Vec<Box<str>>,
     /// Lifetimes.
     pub expires: Expires,
@@ -31,12 +31,11 @@ pub struct Package {
 impl Package {
     /// As configured.
     pub fn new(config: &Config) -> Self {
-        Self {
-            name: config.name.clone(),
-            kind: config.kind.clone(),
-            formats: config.content_types.iter().map(|content_type| Format::new(content_type)).collect(),
-            expires: config.expires,
+        let mut formats: Vec<Format> = config.content_types.iter().map(|one| Format::new(one)).collect();
+        if formats.is_empty() {
+            formats.push(Format::new("application/octet-stream"));
         }
+        Self { name: config.name.clone(), kind: config.kind.clone(), formats, expires: config.expires }
     }
 }
 

@@ -4,8 +4,9 @@
 //! - A dialog is told apart by its publication and its id, and across publications by Call-ID and both tags, in
 //!   either order. Ids alone are not unique in the field: some servers write one constant id per extension, phones
 //!   write `1`, others the Call-ID for every fork.
-//! - Terminated is final for a call (Call-ID and both tags): what another publication still says of it is not shown.
-//!   Within one publication its own order rules, so that a reused id is a new call.
+//! - Terminated is final for a call (Call-ID and both tags): what another publication still says of it is not shown,
+//!   as long as the publication that ended it lives and [`Config::linger`] beyond. Within one publication its own
+//!   order rules, so that a reused id is a new call.
 //! - A terminated dialog is shown for [`Config::linger`] and then leaves without anyone being told.
 //! - Versions in publications are ignored. A partial document is merged into the publication that it modifies and
 //!   is full when there is none.

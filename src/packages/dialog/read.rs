@@ -20,14 +20,14 @@ pub(super) fn read(body: &[u8], reading: Reading<'_>, most: usize) -> Result<Dia
     if root.name != "dialog-info" || !ours(root) {
         return Err(document.xml.bad("expected dialog-info"));
     }
-    let partial = document.xml.attribute(root, "state")?.is_some_and(|state| state.trim() == "partial");
+    let partial = document.xml.attribute("state")?.is_some_and(|state| state.trim() == "partial");
     let mut all: Vec<Arc<Dialog>> = Vec::with_capacity(1);
     while let Some(child) = document.xml.child()? {
         if child.name != "dialog" || !ours(child) {
             document.xml.skip()?;
             continue;
         }
-        let dialog = document.dialog(child, reading.now)?;
+        let dialog = document.dialog(reading.now)?;
         match all.iter().position(|known| known.same(&dialog)) {
             Some(index) => all[index] = Arc::new(dialog),
             None if all.len() == most => return Err(document.xml.bad("too many dialogs")),
@@ -55,7 +55,7 @@ struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn dialog(&mut self, element: Element<'a>, now: Time) -> Result<Dialog, BadBody> {
+    fn dialog(&mut self, now: Time) -> Result<Dialog, BadBody> {
         let mut id = None;
         let mut dialog = Dialog {
             id: Box::default(),
@@ -75,7 +75,7 @@ impl<'a> Document<'a> {
             answered: None,
             ended: None,
         };
-        self.xml.attributes(element, |name, value| match name {
+        self.xml.attributes(|name, value| match name {
             "id" => id = known(value),
             "call-id" => dialog.call_id = known(value),
             "local-tag" => dialog.local_tag = known(value),
@@ -102,7 +102,7 @@ impl<'a> Document<'a> {
             match child.name {
                 _ if !ours(child) => self.foreign(child, &mut extra)?,
                 "state" => {
-                    self.xml.attributes(child, |name, value| match name {
+                    self.xml.attributes(|name, value| match name {
                         "event" => dialog.event = event(value.trim()),
                         "code" => dialog.code = value.trim().parse().ok().filter(|code| (100..700).contains(code)),
                         _ => {}
@@ -115,10 +115,10 @@ impl<'a> Document<'a> {
                         dialog.since = now - Duration::from_secs(seconds.into());
                     }
                 }
-                "replaces" => dialog.replaces = self.replaces(child)?,
+                "replaces" => dialog.replaces = self.replaces()?,
                 "referred-by" => {
                     let mut referrer = Party::default();
-                    self.name_addr(child, &mut referrer)?;
+                    self.name_addr(&mut referrer)?;
                     dialog.referred_by = referrer.identity.is_some().then(|| Box::new(referrer));
                 }
                 "local" => dialog.local = self.party()?,
@@ -145,9 +145,9 @@ impl<'a> Document<'a> {
             .ok_or_else(|| self.xml.bad("expected trying, proceeding, early, confirmed or terminated"))
     }
 
-    fn replaces(&mut self, element: Element<'a>) -> Result<Option<Replaces>, BadBody> {
+    fn replaces(&mut self) -> Result<Option<Replaces>, BadBody> {
         let mut replaces = Replaces::default();
-        self.xml.attributes(element, |name, value| match name {
+        self.xml.attributes(|name, value| match name {
             "call-id" => replaces.call_id = value.into(),
             "local-tag" => replaces.local_tag = value.into(),
             "remote-tag" => replaces.remote_tag = value.into(),
@@ -163,12 +163,12 @@ impl<'a> Document<'a> {
         while let Some(child) = self.xml.child()? {
             match child.name {
                 _ if !ours(child) => self.foreign(child, &mut extra)?,
-                "identity" => self.name_addr(child, &mut party)?,
+                "identity" => self.name_addr(&mut party)?,
                 "target" => {
-                    party.target = self.xml.attribute(child, "uri")?.and_then(known);
+                    party.target = self.xml.attribute("uri")?.and_then(known);
                     while let Some(param) = self.xml.child()? {
                         if param.name == "param" && ours(param) && party.params.len() < PARAMS {
-                            self.param(param, &mut party.params)?;
+                            self.param(&mut party.params)?;
                         }
                         self.xml.skip()?;
                     }
@@ -182,9 +182,9 @@ impl<'a> Document<'a> {
     }
 
     /// RFC 4235 names the value `pval` in its schema; older phones write `pvalue`.
-    fn param(&self, element: Element<'a>, params: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), BadBody> {
+    fn param(&self, params: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), BadBody> {
         let (mut pname, mut pval) = (None, None);
-        self.xml.attributes(element, |name, value| match name {
+        self.xml.attributes(|name, value| match name {
             "pname" => pname = known(value),
             "pval" | "pvalue" => pval = Some(value.trim().into()),
             _ => {}
@@ -196,8 +196,8 @@ impl<'a> Document<'a> {
     }
 
     /// Display name and address; some write `"Ann" <sip:ann@example.com>` as the text.
-    fn name_addr(&mut self, element: Element<'a>, party: &mut Party) -> Result<(), BadBody> {
-        party.display = self.xml.attribute(element, "display")?.and_then(known);
+    fn name_addr(&mut self, party: &mut Party) -> Result<(), BadBody> {
+        party.display = self.xml.attribute("display")?.and_then(known);
         let text = self.xml.text()?;
         if let Some((name, rest)) = text.split_once('<')
             && let Some((address, _)) = rest.split_once('>')

@@ -35,31 +35,64 @@ fn main() {
         let package = all.iter().find(|package| package.name() == name).unwrap();
         measure(&**package, body.as_bytes());
     }
+    println!();
+    for (name, body) in hostile() {
+        let costs = all.iter().map(|package| {
+            let read = || drop(black_box(package.read(0, black_box(body.as_bytes()), READING)));
+            format!("{} {:.0}", package.name(), time(50, read) / 1000.0)
+        });
+        println!("{name} of {} kB, microseconds: {}", body.len() / 1000, costs.collect::<Vec<_>>().join(", "));
+    }
+}
+
+const READING: Reading<'_> = Reading { presentity: ME, now: Time::from_micros(1_800_000_000_000_000), modifies: true };
+
+/// Bodies as large as a datagram that mean no good.
+fn hostile() -> Vec<(&'static str, String)> {
+    let fill = |name, before: &str, part: &str, after: &str| {
+        (name, format!("{before}{}{after}", part.repeat((60_000 - before.len() - after.len()) / part.len())))
+    };
+    let attributes: String = (0..24).map(|n| format!(" a{n}=''")).collect();
+    let prefixes: String = (0..23).map(|n| format!(" xmlns:p{n}='u'")).collect();
+    let dialog = "<dialog id='1'><state>early</state></dialog>";
+    let root = "<dialog-info>";
+    vec![
+        fill("tags", root, "<a/>", "</dialog-info>"),
+        fill("dialogs", root, dialog, "</dialog-info>"),
+        fill("attributes", root, &format!("<a{attributes}/>"), "</dialog-info>"),
+        fill("escapes", "<presence><note>", "&#38;", "</note></presence>"),
+        fill("comments", root, "<!---->", "</dialog-info>"),
+        fill("foreign", &format!("<presence{prefixes}>"), "<p0:a p1:a='' p2:b='' p3:c=''/>", "</presence>"),
+        fill("open tags", root, "<a b='<", ""),
+        fill("lines", "", "a: 0/0\n", ""),
+    ]
 }
 
 fn measure(package: &dyn AnyPackage, body: &[u8]) {
-    let now = Time::from_micros(1_800_000_000_000_000);
-    let reading = Reading { presentity: ME, now, modifies: true };
-    let fact = package.read(0, body, reading).unwrap();
+    let Reading { now, .. } = READING;
+    let time = |operation: &mut dyn FnMut()| time(20_000, operation);
+    let fact = package.read(0, body, READING).unwrap();
     let one = sourced(&fact, 1);
-    let facts: Vec<AnyFact> = (0..8).map(|_| package.read(0, body, reading).unwrap()).collect();
+    let facts: Vec<AnyFact> = (0..8).map(|_| package.read(0, body, READING).unwrap()).collect();
     let eight: Vec<_> = facts.iter().zip(1..).map(|(fact, counter)| sourced(fact, counter)).collect();
     let state = package.compose(now, ME, &one).state;
     let profile = Profile::default();
     let mut out = Vec::new();
-    let read = time(|| drop(black_box(package.read(0, black_box(body), reading))));
-    let merge = time(|| drop(black_box(package.read_over(0, black_box(body), &fact, reading)))) - read;
-    let compose = time(|| drop(black_box(package.compose(now, ME, black_box(&one)))));
-    let changed = time(|| drop(black_box(package.is_change(black_box(&state), &state))));
-    let write = time(|| {
+    let read = time(&mut || drop(black_box(package.read(0, black_box(body), READING))));
+    let merge = time(&mut || drop(black_box(package.read_over(0, black_box(body), &fact, READING)))) - read;
+    let compose = time(&mut || drop(black_box(package.compose(now, ME, black_box(&one)))));
+    let changed = time(&mut || {
+        black_box(package.is_change(black_box(&state), &state));
+    });
+    let write = time(&mut || {
         out.clear();
         black_box(package.write(ME, black_box(&state), Rendering::default(), &profile, &mut out));
     });
-    let json = time(|| {
+    let json = time(&mut || {
         out.clear();
         package.json(black_box(&state), View::Full, &mut out);
     });
-    let many = time(|| drop(black_box(package.compose(now, ME, black_box(&eight.concat())))));
+    let many = time(&mut || drop(black_box(package.compose(now, ME, black_box(&eight.concat())))));
     let (name, bytes) = (package.name(), body.len());
     println!(
         "{name:16} {bytes:7} {read:7.0} {merge:8.0} {compose:8.0} {changed:8.0} {write:7.0} {json:7.0} {many:11.0}"
@@ -73,14 +106,13 @@ fn sourced(fact: &AnyFact, counter: u64) -> [Sourced<'_, AnyFact>; 1] {
 }
 
 /// The best of several rounds, in nanoseconds an operation.
-fn time(mut operation: impl FnMut()) -> f64 {
-    const TIMES: u32 = 20_000;
+fn time(times: u32, mut operation: impl FnMut()) -> f64 {
     let round = |_: u32| {
         let start = Instant::now();
-        for _ in 0..TIMES {
+        for _ in 0..times {
             operation();
         }
-        start.elapsed().as_nanos() as f64 / f64::from(TIMES)
+        start.elapsed().as_nanos() as f64 / f64::from(times)
     };
     (0..10).map(round).fold(f64::MAX, f64::min)
 }

@@ -31,25 +31,25 @@ pub(super) fn read(body: &[u8], now: Time) -> Result<Presence, BadBody> {
                 if presence.tuples.len() == TUPLES {
                     return Err(document.xml.bad("too many tuples"));
                 }
-                let tuple = document.tuple(child, presence.tuples.len())?;
+                let tuple = document.tuple(presence.tuples.len())?;
                 match presence.tuples.iter_mut().find(|known| known.id == tuple.id && known.contact == tuple.contact) {
                     Some(known) => *known = Arc::new(tuple),
                     None => presence.tuples.push(Arc::new(tuple)),
                 }
             }
-            "note" if pidf(child) => document.note(child, &mut presence.notes)?,
+            "note" if pidf(child) => document.note(&mut presence.notes)?,
             "person" if model(child) => {
                 if presence.persons.len() == PERSONS {
                     return Err(document.xml.bad("too many persons"));
                 }
-                let person = document.person(child)?;
+                let person = document.person()?;
                 presence.persons.push(Arc::new(person));
             }
             "device" if model(child) => {
                 if presence.devices.len() == DEVICES {
                     return Err(document.xml.bad("too many devices"));
                 }
-                let id = document.xml.attribute(child, "id")?.unwrap_or_default().into();
+                let id = document.xml.attribute("id")?.unwrap_or_default().into();
                 let mut xml = Vec::new();
                 document.foreign(child, &mut xml)?;
                 if !xml.is_empty() {
@@ -86,8 +86,8 @@ struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn tuple(&mut self, element: Element<'a>, index: usize) -> Result<Tuple, BadBody> {
-        let id = self.xml.attribute(element, "id")?.filter(|id| !id.trim().is_empty());
+    fn tuple(&mut self, index: usize) -> Result<Tuple, BadBody> {
+        let id = self.xml.attribute("id")?.filter(|id| !id.trim().is_empty());
         let mut tuple =
             Tuple { id: id.map_or_else(|| format!("t{index}").into(), |id| id.trim().into()), ..Tuple::default() };
         let (mut extra, mut status_extra) = (Vec::new(), Vec::new());
@@ -114,12 +114,12 @@ impl<'a> Document<'a> {
                     }
                 }
                 "contact" => {
-                    tuple.priority = self.xml.attribute(child, "priority")?.and_then(|value| priority(value.trim()));
+                    tuple.priority = self.xml.attribute("priority")?.and_then(|value| priority(value.trim()));
                     let contact = self.xml.text()?;
                     let contact = contact.trim();
                     tuple.contact = (!contact.is_empty()).then(|| contact.into());
                 }
-                "note" => self.note(child, &mut tuple.notes)?,
+                "note" => self.note(&mut tuple.notes)?,
                 "timestamp" => tuple.timestamp = Some(self.xml.text()?.trim().into()),
                 _ => self.xml.skip()?,
             }
@@ -129,13 +129,13 @@ impl<'a> Document<'a> {
         Ok(tuple)
     }
 
-    fn person(&mut self, element: Element<'a>) -> Result<Person, BadBody> {
-        let id = self.xml.attribute(element, "id")?.unwrap_or_default();
+    fn person(&mut self) -> Result<Person, BadBody> {
+        let id = self.xml.attribute("id")?.unwrap_or_default();
         let mut person = Person { id: id.trim().into(), ..Person::default() };
         while let Some(child) = self.xml.child()? {
             match child.name {
                 "activities" if rpid(child) => person.doing = Some(self.doing()?),
-                "note" if model(child) => self.note(child, &mut person.notes)?,
+                "note" if model(child) => self.note(&mut person.notes)?,
                 "timestamp" if model(child) => person.timestamp = Some(self.xml.text()?.trim().into()),
                 _ if person.extras.len() == EXTRAS => self.xml.skip()?,
                 _ => {
@@ -159,7 +159,7 @@ impl<'a> Document<'a> {
                     doing.activities.add(activity);
                     self.xml.skip()?;
                 }
-                None if child.name == "note" && (rpid(child) || model(child)) => self.note(child, &mut doing.notes)?,
+                None if child.name == "note" && (rpid(child) || model(child)) => self.note(&mut doing.notes)?,
                 _ => {
                     let name = child.name;
                     doing.dnd |= ["dnd", "do-not-disturb"].iter().any(|dnd| dnd.eq_ignore_ascii_case(name));
@@ -171,8 +171,8 @@ impl<'a> Document<'a> {
         Ok(doing)
     }
 
-    fn note(&mut self, element: Element<'a>, notes: &mut Vec<Note>) -> Result<(), BadBody> {
-        let lang = self.xml.attribute(element, "xml:lang")?.map(Into::into);
+    fn note(&mut self, notes: &mut Vec<Note>) -> Result<(), BadBody> {
+        let lang = self.xml.attribute("xml:lang")?.map(Into::into);
         let text = self.xml.text()?;
         if notes.len() < NOTES && !text.trim().is_empty() {
             notes.push(Note { lang, text: text.into() });
