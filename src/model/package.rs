@@ -63,7 +63,7 @@ pub enum View {
     Full,
     /// Remote numbers shortened to three digits, no names.
     Masked,
-    /// Only whether busy.
+    /// The state only (how far each call is, open or closed), no parties, numbers or notes.
     Busy,
 }
 

@@ -278,12 +278,18 @@ fn read(body: &[u8]) -> Result<Summary, BadBody> {
                 return Err(bad("expected the name of a message class"));
             }
             let counts = counts(content).ok_or_else(|| bad("expected new/old or new/old (new/old)"))?;
-            let class = Class::new(name);
-            match summary.classes.binary_search_by(|(known, _)| known.cmp(&class)) {
-                Ok(at) => summary.classes[at].1 = counts,
-                Err(_) if summary.classes.len() == CLASSES => return Err(bad("too many message classes")),
-                Err(at) => summary.classes.insert(at, (class, counts)),
+            if let Some((_, known)) =
+                summary.classes.iter_mut().find(|(known, _)| known.name.eq_ignore_ascii_case(name))
+            {
+                *known = counts;
+                continue;
             }
+            let class = Class::new(name);
+            if summary.classes.len() == CLASSES {
+                return Err(bad("too many message classes"));
+            }
+            let at = summary.classes.partition_point(|(known, _)| *known < class);
+            summary.classes.insert(at, (class, counts));
         }
     }
     if !meaningful {

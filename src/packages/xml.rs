@@ -333,8 +333,8 @@ impl<'a> Reader<'a> {
 
     /// Appends the element that was begun last to `out`, so that it stands for itself: every namespace in use is
     /// declared on it, comments are gone, and it is well-formed. It is left out when it would not be, or when
-    /// `out` would become longer than `room`.
-    pub(crate) fn copy(&mut self, element: Element<'a>, out: &mut Vec<u8>, room: usize) -> Result<(), BadBody> {
+    /// `out` would become longer than `room`; then the answer is false.
+    pub(crate) fn copy(&mut self, element: Element<'a>, out: &mut Vec<u8>, room: usize) -> Result<bool, BadBody> {
         let start = out.len();
         let outside = self.open.len() - 1;
         let outer = self.bindings.iter().take_while(|binding| binding.depth < self.open.len()).count();
@@ -343,10 +343,7 @@ impl<'a> Reader<'a> {
         copy.begin(self, element, outer, out);
         while self.open.len() > outside {
             let token = self.next()?;
-            if out.len() > room {
-                copy.sound = false;
-            }
-            if !copy.sound {
+            if !copy.sound || out.len() > room {
                 continue;
             }
             match token {
@@ -359,7 +356,7 @@ impl<'a> Reader<'a> {
                 Token::End => copy.end(out),
             }
         }
-        if copy.sound {
+        if copy.sound && out.len() <= room {
             let mut declared = Vec::new();
             for (index, binding) in self.bindings[..outer].iter().enumerate() {
                 if copy.used & 1 << index != 0 {
@@ -378,10 +375,11 @@ impl<'a> Reader<'a> {
             }
             out.splice(declarations..declarations, declared);
         }
-        if !copy.sound || out.len() > room {
+        let fits = out.len() <= room;
+        if !copy.sound || !fits {
             out.truncate(start);
         }
-        Ok(())
+        Ok(fits)
     }
 }
 

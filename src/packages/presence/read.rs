@@ -180,11 +180,14 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    /// Keeps an element of another namespace while there is room for it.
+    /// Keeps an element of another namespace; from the first that there is no room for, they are left out.
     fn foreign(&mut self, element: Element<'a>, extra: &mut Vec<u8>) -> Result<(), BadBody> {
+        if self.room == 0 {
+            return self.xml.skip();
+        }
         let before = extra.len();
-        self.xml.copy(element, extra, before + self.room)?;
-        self.room -= extra.len() - before;
+        let fits = self.xml.copy(element, extra, before + self.room)?;
+        self.room = if fits { self.room - (extra.len() - before) } else { 0 };
         Ok(())
     }
 }
