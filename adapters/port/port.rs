@@ -95,6 +95,13 @@ impl Shared {
         }
     }
 
+    /// Wakes the hub from sleep or nap.
+    pub(crate) fn rouse_hub(&self) {
+        if let Some(hub) = self.hub.get() {
+            hub.unpark();
+        }
+    }
+
     /// Tells a shard that has held something back that there is room.
     pub(crate) fn feed(&self, shard: usize) {
         let shard = &self.shards[shard];
@@ -282,9 +289,7 @@ impl Port {
     /// Ends the hub: it takes in what is in the rings and returns from [`crate::Hub::run`].
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        if let Some(hub) = self.shared.hub.get() {
-            hub.unpark();
-        }
+        self.shared.rouse_hub();
     }
 
     /// Appends metrics in the text format of Prometheus.

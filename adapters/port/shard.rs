@@ -31,6 +31,8 @@ pub struct ShardPort {
     waiting: VecDeque<Waiting>,
     newest: HashMap<(Arc<str>, PackageId), Change>,
     pushed: bool,
+    /// Somebody waits for an answer: worth a nap of the hub.
+    answered: bool,
 }
 
 impl ShardPort {
@@ -40,7 +42,16 @@ impl ShardPort {
         shared: Arc<Shared>,
         shard: usize,
     ) -> Self {
-        Self { ring, inbox, shared, shard, waiting: VecDeque::new(), newest: HashMap::new(), pushed: false }
+        Self {
+            ring,
+            inbox,
+            shared,
+            shard,
+            waiting: VecDeque::new(),
+            newest: HashMap::new(),
+            pushed: false,
+            answered: false,
+        }
     }
 
     /// Tells the world. When the ring is full the newest state of each (resource, package) is kept and sent when
@@ -65,7 +76,7 @@ impl ShardPort {
 
     /// Answers a command. It arrives behind every change handed in before it, full ring or not.
     pub fn answer(&mut self, ticket: u64, answer: Answer) {
-        self.pushed = true;
+        self.answered = true;
         if self.waiting.is_empty() {
             match self.ring.push(Message::Answer(ticket, answer)) {
                 Ok(()) | Err(PushError::Full(Message::Change(_))) => {}
@@ -83,7 +94,10 @@ impl ShardPort {
         if !self.waiting.is_empty() {
             self.drain();
         }
-        if std::mem::take(&mut self.pushed) {
+        if std::mem::take(&mut self.answered) {
+            self.pushed = false;
+            self.shared.rouse_hub();
+        } else if std::mem::take(&mut self.pushed) {
             // Pairs with the fence in `Hub::sleep`: either we see that it sleeps, or it sees what we pushed.
             fence(Ordering::SeqCst);
             self.shared.wake_hub();
