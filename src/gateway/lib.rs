@@ -2,5 +2,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod driver;
 pub mod logs;
 pub mod metrics;
+pub mod run;
+pub mod steering;

@@ -65,6 +65,16 @@ counters! {
     Expired = "bus_publications_expired_total",
     /// Responses that fit no transaction of ours.
     StrayResponse = "sip_responses_stray_total",
+    /// Datagrams handed on to the shard that they belong to.
+    Forwarded = "sip_forwarded_total",
+    /// Datagrams dropped because the ring of the shard that they belong to was full.
+    ForwardDropped = "sip_forward_dropped_total",
+    /// Datagrams that the kernel refused to send.
+    SendFailed = "sip_send_failed_total",
+    /// Times that a send buffer was full.
+    SendFull = "sip_send_full_total",
+    /// Host names that could not be looked up because too many were.
+    ResolverFull = "sip_resolver_full_total",
     /// Answers that were ready when the record of their transaction had no room.
     TransactionsFull = "sip_transactions_full_total",
 }

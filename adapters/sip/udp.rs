@@ -1,0 +1,300 @@
+//! Datagrams: one socket for each shard on the same port, received one by one, sent in batches.
+//!
+//! `examples/udp_cost.rs` measures the ways to ask the kernel. A timestamp costs 0.3 microseconds a datagram, so only
+//! the first of a batch is asked for its age, the oldest one; one buffer stays in the cache where a batch of 64 does
+//! not; `sendmmsg` saves 0.7 of 5 microseconds a pair.
+
+use crate::bind::{self, BindError};
+use lamplighter_model::Transport;
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn6, SockaddrLike, SockaddrStorage, recvmsg, sendmsg,
+    setsockopt, sockopt,
+};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// What the kernel is asked to hold for a socket, in each direction.
+pub const BUFFER: usize = 4 << 20;
+/// Larger than any datagram, so that none is cut short.
+const LARGEST: usize = 65_536;
+/// How many datagrams one system call sends.
+const BATCH: usize = 64;
+/// How long a full send buffer may hold a shard up; it empties at the speed of the wire.
+const PATIENCE_MS: u8 = 5;
+
+/// A UDP socket that does not block.
+#[derive(Debug)]
+pub struct Udp {
+    socket: UdpSocket,
+    address: SocketAddr,
+    granted: (usize, usize),
+}
+
+/// A received datagram.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Datagram<'a> {
+    /// Who sent it.
+    pub remote: SocketAddr,
+    /// Which of our addresses it was sent to; known where the socket is bound to a wildcard.
+    pub local: Option<IpAddr>,
+    /// When the kernel took it in, since the Unix epoch; known if [`Udp::receive`] was asked for it.
+    pub taken_in: Option<Duration>,
+    /// All of it.
+    pub bytes: &'a [u8],
+}
+
+/// A datagram to be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outgoing {
+    /// Where to.
+    pub remote: SocketAddr,
+    /// Which of our addresses it comes from, where the socket is bound to a wildcard.
+    pub local: Option<IpAddr>,
+    /// Which bytes.
+    pub at: Range<u32>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sent {
+    /// Datagrams that the kernel refused: nobody listens there, too long, no memory.
+    pub failed: u64,
+    /// Times that the send buffer was full.
+    pub full: u64,
+}
+
+/// Memory for [`Udp::receive`]; one for each thread.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    control: Vec<u8>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        let space = nix::cmsg_space!(libc::timespec, libc::in6_pktinfo, libc::in_pktinfo);
+        Self { bytes: vec![0; LARGEST].into(), control: vec![0; space.capacity()] }
+    }
+}
+
+impl Udp {
+    /// Opens `count` sockets on one address. With port 0 all share the port that the first one gets.
+    ///
+    /// The first is bound without SO_REUSEPORT, which fails if any other program has the port, and shares it later.
+    pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<Self>, BindError> {
+        let mut all = vec![Self::open(address, false)?];
+        if count > 1 {
+            let failed = |errno| BindError { transport: Transport::Udp, address, errno };
+            setsockopt(&all[0].socket, sockopt::ReusePort, &true).map_err(failed)?;
+            for _ in 1..count {
+                all.push(Self::open(all[0].address, true)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn open(address: SocketAddr, share: bool) -> Result<Self, BindError> {
+        let failed = |errno| BindError { transport: Transport::Udp, address, errno };
+        let fd = bind::open(Transport::Udp, address, share)?;
+        let granted = bind::enlarge(&fd, BUFFER);
+        setsockopt(&fd, sockopt::ReceiveTimestampns, &true).map_err(failed)?;
+        if address.ip().is_unspecified() {
+            match address {
+                SocketAddr::V4(_) => setsockopt(&fd, sockopt::Ipv4PacketInfo, &true),
+                SocketAddr::V6(_) => setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true),
+            }
+            .map_err(failed)?;
+        }
+        let socket = UdpSocket::from(fd);
+        let address = socket
+            .local_addr()
+            .map_err(|error| failed(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)))?;
+        Ok(Self { socket, address, granted })
+    }
+
+    /// The address it is bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its receive and send buffers hold, bytes; less than [`BUFFER`] if the system does not allow more.
+    pub fn granted(&self) -> (usize, usize) {
+        self.granted
+    }
+
+    /// The next datagram, if there is one. `age`: say when the kernel took it in, which costs a little.
+    pub fn receive<'a>(&self, buffer: &'a mut Buffer, age: bool) -> Option<Datagram<'a>> {
+        loop {
+            let result = if age || self.address.ip().is_unspecified() {
+                self.receive_all(buffer)
+            } else {
+                let got = self.socket.recv_from(&mut buffer.bytes);
+                got.map(|(len, remote)| (len, Some(remote), None, None))
+            };
+            match result {
+                Ok((len, Some(remote), local, taken_in)) => {
+                    let remote = canonical(remote);
+                    return Some(Datagram { remote, local, taken_in, bytes: &buffer.bytes[..len] });
+                }
+                // From nowhere: nobody to answer.
+                Ok((_, None, ..)) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                // An error that an earlier datagram caused, reported here; the next call goes on.
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "cannot receive");
+                    return None;
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "taken apart by the only caller")]
+    fn receive_all(
+        &self,
+        buffer: &mut Buffer,
+    ) -> std::io::Result<(usize, Option<SocketAddr>, Option<IpAddr>, Option<Duration>)> {
+        let Buffer { bytes, control } = buffer;
+        let mut slices = [IoSliceMut::new(bytes)];
+        let fd = self.socket.as_raw_fd();
+        let got = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(control), MsgFlags::empty())?;
+        let (mut local, mut taken_in) = (None, None);
+        for message in got.cmsgs()? {
+            match message {
+                ControlMessageOwned::ScmTimestampns(time) => taken_in = Some(Duration::from(time)),
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    local = Some(IpAddr::from(u32::from_be(info.ipi_spec_dst.s_addr).to_be_bytes()));
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).to_canonical());
+                }
+                _ => {}
+            }
+        }
+        Ok((got.bytes, got.address.as_ref().and_then(address), local, taken_in))
+    }
+
+    /// Sends datagrams, which lie in `bytes`. One that the kernel refuses is counted and does not stop the others; a
+    /// full send buffer is waited for, five milliseconds at most, then the rest is counted as refused.
+    pub fn send(&self, bytes: &[u8], batch: &[Outgoing]) -> Sent {
+        let mut sent = Sent::default();
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            let many = rest.iter().take(BATCH).take_while(|one| one.local.is_none()).count();
+            let result = match first.local {
+                Some(local) => self.send_from(local, first, bytes).map(|()| 1),
+                None => self.send_many(&rest[..many], bytes),
+            };
+            match result {
+                Ok(done) => rest = &rest[done..],
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    sent.full += 1;
+                    let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+                    if poll(&mut fds, PollTimeout::from(PATIENCE_MS)).unwrap_or(0) == 0 {
+                        sent.failed += rest.len() as u64;
+                        return sent;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, remote = %first.remote, "cannot send");
+                    sent.failed += 1;
+                    rest = &rest[1..];
+                }
+            }
+        }
+        sent
+    }
+
+    /// Sends up to [`BATCH`] datagrams; says how many were sent before one failed, or why the first one did.
+    fn send_many(&self, batch: &[Outgoing], bytes: &[u8]) -> Result<usize, Errno> {
+        let slice = |one: &Outgoing| IoSlice::new(&bytes[one.at.start as usize..one.at.end as usize]);
+        if let [one] = batch {
+            let sent = self.socket.send_to(&slice(one), self.reach(one.remote));
+            return sent.map(|_| 1).map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
+        }
+        let remotes: [Option<SocketAddrAny>; BATCH] =
+            std::array::from_fn(|at| batch.get(at).map(|one| self.reach(one.remote).into()));
+        let slices: [[IoSlice<'_>; 1]; BATCH] =
+            std::array::from_fn(|at| [batch.get(at).map_or(IoSlice::new(&[]), slice)]);
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] = std::array::from_fn(|_| Default::default());
+        let mut headers = controls.each_mut().map(Some);
+        let mut messages: [MMsgHdr<'_>; BATCH] = std::array::from_fn(|at| {
+            let control = headers[at].take().expect("each is taken once");
+            match &remotes[at] {
+                Some(remote) => MMsgHdr::new_with_addr(remote, &slices[at], control),
+                None => MMsgHdr::new(&slices[at], control),
+            }
+        });
+        sendmmsg(&self.socket, &mut messages[..batch.len()], SendFlags::empty())
+            .map_err(|error| Errno::from_raw(error.raw_os_error()))
+    }
+
+    fn send_from(&self, local: IpAddr, one: &Outgoing, bytes: &[u8]) -> Result<(), Errno> {
+        let fd = self.socket.as_raw_fd();
+        let slices = [IoSlice::new(&bytes[one.at.start as usize..one.at.end as usize])];
+        let remote = SockaddrStorage::from(self.reach(one.remote));
+        match (local, self.address) {
+            (IpAddr::V4(local), SocketAddr::V4(_)) => {
+                let spec = libc::in_addr { s_addr: u32::from(local).to_be() };
+                let info =
+                    libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec, ipi_addr: libc::in_addr { s_addr: 0 } };
+                sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&remote))
+            }
+            (local, SocketAddr::V6(_)) => {
+                let local = match local {
+                    IpAddr::V4(local) => local.to_ipv6_mapped(),
+                    IpAddr::V6(local) => local,
+                };
+                // The interface of a link-local address is part of the remote address.
+                let ipi6_addr = libc::in6_addr { s6_addr: local.octets() };
+                let info = libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
+                sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::empty(), Some(&remote))
+            }
+            (IpAddr::V6(_), SocketAddr::V4(_)) => return Err(Errno::EAFNOSUPPORT),
+        }
+        .map(|_| ())
+    }
+
+    /// An address as this socket's family spells it.
+    fn reach(&self, remote: SocketAddr) -> SocketAddr {
+        match remote {
+            SocketAddr::V4(v4) if self.address.is_ipv6() => {
+                SocketAddr::V6(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0))
+            }
+            same => same,
+        }
+    }
+}
+
+impl AsFd for Udp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// An IPv4 address that came by an IPv6 socket, as itself.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address, // with its scope
+    }
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    match storage.family()? {
+        nix::sys::socket::AddressFamily::Inet => Some(SocketAddrV4::from(*storage.as_sockaddr_in()?).into()),
+        nix::sys::socket::AddressFamily::Inet6 => {
+            let v6: &SockaddrIn6 = storage.as_sockaddr_in6()?;
+            Some(SocketAddrV6::from(*v6).into())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,383 @@
+//! The loop of one shard: the only place where sockets, the clock and [`Shard::handle`] meet.
+//!
+//! A turn takes at most 64 datagrams from each socket, 64 messages of others, and what is due; then everything that
+//! the shard wants done is done at once. When there was nothing, it sleeps until a socket, its bell or its deadline.
+
+mod inbox;
+
+pub(crate) use inbox::{Inbox, Message, Notice};
+
+use bytes::Bytes;
+use lamplighter_adapter_sip::{Buffer, Outgoing, Udp, Writer};
+use lamplighter_model::{Counter, Counters, Flow, Input, Outbox, Output, Time, Transport};
+use lamplighter_port::ShardPort;
+use lamplighter_shard::Shard;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+
+/// How much of one kind a turn takes before others get theirs.
+const TURN: usize = 64;
+/// Outputs are carried out when they hold this many bytes, or at the end of the turn.
+const FULL: usize = 128 * 1024;
+/// The longest sleep, for want of a deadline.
+const REST: Duration = Duration::from_secs(3600);
+/// How often a stopping shard looks whether it is through.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// The gateway's time: wall time at its start, and the monotonic clock from there.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+    wall: Duration,
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock of the drivers")]
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self { start: Instant::now(), wall: wall() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Time {
+        Time::default() + self.wall + self.start.elapsed()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel stamps datagrams with it")]
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// What a driver drives. Tests put something simpler in the shard's place.
+pub(crate) trait Machine {
+    fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox);
+    fn deadline(&self) -> Option<Time>;
+    /// Whether a stopping machine has nothing more to say.
+    fn is_through(&self) -> bool;
+}
+
+impl Machine for Shard {
+    fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
+        Self::handle(self, now, input, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        Self::deadline(self)
+    }
+
+    fn is_through(&self) -> bool {
+        self.load().0 == 0
+    }
+}
+
+/// A host to look up for a shard.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub shard: u8,
+    pub query: u64,
+    pub host: Box<str>,
+    pub port: Option<u16>,
+    pub transport: Option<Transport>,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts<M> {
+    pub machine: M,
+    pub shard: u8,
+    /// The place of each socket's listener in the configuration, and the socket.
+    pub sockets: Vec<(u8, Udp)>,
+    /// The inboxes of all shards, ours among them.
+    pub inboxes: Vec<Arc<Inbox>>,
+    pub port: ShardPort,
+    pub writer: Writer,
+    pub resolver: mpsc::Sender<Question>,
+    pub clock: Clock,
+    pub counters: Arc<Counters>,
+    /// How long a stopping shard may take to tell its watchers.
+    pub patience: Duration,
+}
+
+/// One shard with its sockets.
+pub(crate) struct Driver<M> {
+    machine: M,
+    desk: Desk,
+    sockets: Vec<(u8, Udp)>,
+    /// Sockets that may have something.
+    ready: Vec<bool>,
+    inbox: Arc<Inbox>,
+    notices: Vec<Notice>,
+    buffer: Buffer,
+    out: Outbox,
+    clock: Clock,
+    patience: Duration,
+    /// When a stopping shard stops waiting.
+    until: Option<Time>,
+}
+
+/// Where outputs go, apart from our own sockets.
+struct Desk {
+    shard: u8,
+    inboxes: Vec<Arc<Inbox>>,
+    /// Shards whose rings we have put something into.
+    rung: Vec<bool>,
+    port: ShardPort,
+    writer: Writer,
+    resolver: mpsc::Sender<Question>,
+    counters: Arc<Counters>,
+    batch: Vec<Outgoing>,
+}
+
+impl<M: Machine> Driver<M> {
+    /// Ready to run.
+    pub fn new(parts: Parts<M>) -> Self {
+        let Parts { machine, shard, sockets, inboxes, port, writer, resolver, clock, counters, patience } = parts;
+        Self {
+            machine,
+            ready: vec![true; sockets.len()],
+            sockets,
+            inbox: Arc::clone(&inboxes[usize::from(shard)]),
+            desk: Desk {
+                shard,
+                rung: vec![false; inboxes.len()],
+                inboxes,
+                port,
+                writer,
+                resolver,
+                counters,
+                batch: Vec::new(),
+            },
+            notices: Vec::new(),
+            buffer: Buffer::default(),
+            out: Outbox::default(),
+            clock,
+            patience,
+            until: None,
+        }
+    }
+
+    /// Works until it is told to stop, and then until its watchers have been told.
+    pub fn run(mut self) {
+        loop {
+            let more = self.turn();
+            if let Some(until) = self.until
+                && !more
+                && (self.machine.is_through() || self.clock.now() >= until)
+            {
+                return;
+            }
+            if more {
+                self.ready.fill(true);
+            } else {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Takes what is there; says whether there may be more.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        let mut more = self.datagrams(now);
+        self.read_notices(now);
+        more |= self.messages(now);
+        while let Some((ticket, command)) = self.desk.port.command() {
+            self.handle(now, Input::Command { ticket, command });
+        }
+        if self.machine.deadline().is_some_and(|deadline| deadline <= now) {
+            self.handle(now, Input::Tick);
+        }
+        self.carry_out();
+        self.desk.end_turn();
+        more || self.machine.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    fn datagrams(&mut self, now: Time) -> bool {
+        let mut more = false;
+        for index in 0..self.sockets.len() {
+            if !std::mem::take(&mut self.ready[index]) {
+                continue;
+            }
+            let mut age = Duration::ZERO;
+            let mut taken = 0;
+            while taken < TURN {
+                let (listener, socket) = &self.sockets[index];
+                // The first has waited longest; the others are taken to be as old.
+                let Some(datagram) = socket.receive(&mut self.buffer, taken == 0) else { break };
+                if let Some(taken_in) = datagram.taken_in {
+                    age = wall().saturating_sub(taken_in);
+                }
+                let local = datagram.local;
+                let flow = Flow { local, ..Flow::udp(*listener, datagram.remote) };
+                let from = self.out.outputs.len();
+                self.machine.handle(now, Input::Datagram { flow, bytes: datagram.bytes, age }, &mut self.out);
+                if self.desk.inboxes.len() > 1 {
+                    let message =
+                        || Message { flow, bytes: Bytes::copy_from_slice(datagram.bytes), taken_in: now - age };
+                    self.desk.forward(&self.out.outputs[from..], message);
+                }
+                taken += 1;
+                if self.out.bytes.len() >= FULL {
+                    self.carry_out();
+                }
+            }
+            more |= taken == TURN;
+        }
+        more
+    }
+
+    fn read_notices(&mut self, now: Time) {
+        let mut notices = std::mem::take(&mut self.notices);
+        self.inbox.notices(&mut notices);
+        for notice in notices.drain(..) {
+            match notice {
+                Notice::Closed(flow) => self.handle(now, Input::Closed(flow)),
+                Notice::Resolved { query, targets } => self.handle(now, Input::Resolved { query, targets: &targets }),
+                Notice::Config(config) => self.handle(now, Input::Config(config)),
+                Notice::Stop => {
+                    self.until = Some(now + self.patience);
+                    self.handle(now, Input::Stop);
+                }
+            }
+        }
+        self.notices = notices;
+    }
+
+    fn messages(&mut self, now: Time) -> bool {
+        for _ in 0..TURN {
+            let rings = [&self.inbox.in_dialog, &self.inbox.frames, &self.inbox.fresh];
+            let Some(message) = rings.into_iter().find_map(|ring| ring.pop()) else { return false };
+            let Message { flow, bytes, taken_in } = message;
+            let age = now.since(taken_in);
+            // Should it be nobody's here either, it goes no further: no two shards can send one to and fro.
+            self.handle(now, Input::Datagram { flow, bytes: &bytes, age });
+        }
+        true
+    }
+
+    fn handle(&mut self, now: Time, input: Input<'_>) {
+        self.machine.handle(now, input, &mut self.out);
+        if self.out.bytes.len() >= FULL {
+            self.carry_out();
+        }
+    }
+
+    /// Does what the machine wants done.
+    fn carry_out(&mut self) {
+        let Self { desk, sockets, out: Outbox { bytes, outputs }, .. } = self;
+        let mut batched = 0;
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send { flow, at } if flow.transport == Transport::Udp => {
+                    if flow.listener != batched && !desk.batch.is_empty() {
+                        desk.send(sockets, batched, bytes);
+                    }
+                    batched = flow.listener;
+                    desk.batch.push(Outgoing { remote: flow.remote, local: flow.local, at });
+                }
+                Output::Send { flow, at } => desk.writer.send(flow, &bytes[at.start as usize..at.end as usize]),
+                other => desk.carry_out(other),
+            }
+        }
+        if !desk.batch.is_empty() {
+            desk.send(sockets, batched, bytes);
+        }
+        bytes.clear();
+    }
+
+    fn sleep(&mut self) {
+        // An earlier call has emptied the sockets; they are asked again when poll says so.
+        if !self.inbox.may_sleep() {
+            self.ready.fill(true);
+            return;
+        }
+        let mut rest = REST;
+        if let Some(deadline) = self.machine.deadline() {
+            rest = rest.min(deadline.since(self.clock.now()));
+        }
+        if self.until.is_some() {
+            rest = rest.min(GLANCE);
+        }
+        let mut fds = Vec::with_capacity(self.sockets.len() + 1);
+        fds.push(PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN));
+        fds.extend(self.sockets.iter().map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        let result = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
+        self.inbox.awake();
+        match result {
+            Ok(0) => {}
+            Ok(_) => {
+                if fds[0].any().unwrap_or(true) {
+                    self.inbox.silence();
+                }
+                for (ready, fd) in self.ready.iter_mut().zip(&fds[1..]) {
+                    *ready = fd.any().unwrap_or(true);
+                }
+            }
+            Err(_) => self.ready.fill(true),
+        }
+    }
+}
+
+impl Desk {
+    /// Hands a datagram on to its owner if `outputs`, which it has caused, say so.
+    fn forward(&mut self, outputs: &[Output], message: impl Fn() -> Message) {
+        for output in outputs {
+            let Output::Forward { shard, in_dialog } = *output else { continue };
+            let Some(inbox) = self.inboxes.get(usize::from(shard)) else { continue };
+            let ring = if in_dialog { &inbox.in_dialog } else { &inbox.fresh };
+            self.counters.count(Counter::Forwarded);
+            if ring.push(message()).is_err() {
+                self.counters.count(Counter::ForwardDropped);
+            }
+            self.rung[usize::from(shard)] = true;
+        }
+    }
+
+    fn send(&mut self, sockets: &[(u8, Udp)], listener: u8, bytes: &[u8]) {
+        if let Some((_, socket)) = sockets.iter().find(|(index, _)| *index == listener) {
+            let sent = socket.send(bytes, &self.batch);
+            if sent.failed > 0 || sent.full > 0 {
+                self.counters.add(Counter::SendFailed, sent.failed);
+                self.counters.add(Counter::SendFull, sent.full);
+            }
+        } else {
+            self.counters.add(Counter::SendFailed, self.batch.len() as u64);
+        }
+        self.batch.clear();
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Change(change) => self.port.change(change),
+            Output::Answer { ticket, answer } => self.port.answer(ticket, answer),
+            Output::Close(flow) => self.writer.close(flow),
+            Output::Resolve { query, host, port, transport } => {
+                let question = Question { shard: self.shard, query, host, port, transport };
+                if self.resolver.try_send(question).is_err() {
+                    self.counters.count(Counter::ResolverFull);
+                    self.inboxes[usize::from(self.shard)].notice(Notice::Resolved { query, targets: Vec::new() });
+                }
+            }
+            // Nothing keeps records yet; shards are told not to make them.
+            Output::Save(_) => {}
+            // Forwarded while the datagram was at hand; sent by the driver.
+            Output::Forward { .. } | Output::Send { .. } => {}
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.writer.flush();
+        self.port.flush();
+        for (rung, inbox) in self.rung.iter_mut().zip(&self.inboxes) {
+            if std::mem::take(rung) {
+                inbox.ring();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

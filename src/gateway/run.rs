@@ -1,0 +1,435 @@
+//! Putting the gateway together: sockets, shards, hub, and the runtime of everything else.
+//!
+//! Each shard has a thread and UDP sockets of its own. Streams, the web and name look-ups share one tokio runtime.
+//! A shard that panics takes the process down: half a gateway would show lamps that nobody changes any more.
+
+use crate::driver::{Clock, Driver, Inbox, Message, Notice, Parts, Question};
+use crate::metrics::Metrics;
+use crate::steering::steer;
+use bytes::Bytes;
+use lamplighter_adapter_sip::{BUFFER, BindError, Listener, Settings, Sink, Streams, Udp};
+use lamplighter_adapter_web as web;
+use lamplighter_model::{Config, Counters, Flow, Time, Transport};
+use lamplighter_port::{Port, Wake, hub};
+use lamplighter_shard::{Shard, owner};
+use nix::errno::Errno;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+/// Look-ups that wait for their turn; beyond, they have failed.
+const QUESTIONS: usize = 1024;
+/// Look-ups at once.
+const LOOKUPS: usize = 32;
+/// How long a look-up may take.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// How many addresses of a host are tried.
+const TARGETS: usize = 8;
+
+/// What a gateway is started with.
+pub struct RunSettings {
+    /// What shards are told. Ports of listeners may be zero: the system chooses.
+    pub config: Config,
+    /// The web side; its port may be zero.
+    pub web: web::Config,
+    /// Threads of the runtime for streams and the web.
+    pub workers: usize,
+    /// Makes tags and branches unguessable. Not to be shown to anyone.
+    pub secret: [u8; 32],
+    /// Names this life of the gateway to readers of the feed.
+    pub epoch: String,
+    /// How long shards may take to tell their watchers when the gateway stops.
+    pub patience: Duration,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A SIP socket could not be opened.
+    #[error("sip.listen {0}")]
+    Sip(#[from] BindError),
+    /// The web's socket could not be opened.
+    #[error("web.listen {address}: {}", web_advice(.error))]
+    Web {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The configuration has no place where SIP comes in, or too many.
+    #[error("sip.listen: between 1 and 255 addresses are possible, not {0}")]
+    Listeners(usize),
+    /// Threads or event sources are missing.
+    #[error("the system does not give what is needed: {0}")]
+    System(#[from] io::Error),
+}
+
+impl From<Errno> for StartError {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno.into())
+    }
+}
+
+fn web_advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address in use: another program, or another Lamplighter, has this port".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this is no address of this machine".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A gateway at work.
+pub struct Running {
+    /// Where SIP comes in, with the ports that were chosen.
+    pub sip: Vec<(Transport, SocketAddr)>,
+    /// Where the web side is.
+    pub web: SocketAddr,
+    config: Arc<Config>,
+    desk: Arc<Desk>,
+    counters: Vec<Arc<Counters>>,
+    port: Port,
+    streams: Streams,
+    shards: Vec<JoinHandle<()>>,
+    hub: JoinHandle<()>,
+    listening: Vec<tokio::task::JoinHandle<()>>,
+    serving: tokio::task::JoinHandle<()>,
+    web_stop: watch::Sender<bool>,
+    runtime: Runtime,
+}
+
+/// Opens all sockets, then starts all threads. Nothing runs yet when it fails.
+pub fn start(settings: RunSettings) -> Result<Running, StartError> {
+    let RunSettings { mut config, web: web_config, workers, secret, epoch, patience } = settings;
+    let shards = usize::from(config.shards.max(1));
+    config.shards = shards as u8;
+    if config.listeners.is_empty() || config.listeners.len() > usize::from(u8::MAX) {
+        return Err(StartError::Listeners(config.listeners.len()));
+    }
+    let Sockets { udp, tcp } = bind(&mut config, shards)?;
+    let web_socket = std::net::TcpListener::bind(web_config.listen)
+        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+        .map_err(|error| StartError::Web { address: web_config.listen, error })?;
+    let web_address = web_socket.local_addr()?;
+    let config = Arc::new(config);
+
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers.max(1))
+        .max_blocking_threads(LOOKUPS)
+        .thread_name("io")
+        .enable_all()
+        .build()?;
+    let clock = Clock::start();
+    let inboxes = (0..shards).map(|_| Inbox::new(shards).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+    let desk = Arc::new(Desk {
+        inboxes: inboxes.clone(),
+        config: RwLock::new(Arc::clone(&config)),
+        clock,
+        next: AtomicUsize::new(0),
+    });
+    let limits = (&config.limits).into();
+    let streams = Streams::new(desk.clone(), Settings { limits, ..Settings::default() }, runtime.handle().clone());
+    let wake = |inbox: &Arc<Inbox>| -> Wake {
+        let inbox = Arc::clone(inbox);
+        Arc::new(move || inbox.ring_bell())
+    };
+    let (hub, ports, port) = hub(
+        config.packages.clone(),
+        Arc::new(config.addresses.clone()),
+        lamplighter_port::Settings::default(),
+        &epoch,
+        inboxes.iter().map(wake).collect(),
+    );
+    let (asking, questions) = mpsc::channel(QUESTIONS);
+    runtime.spawn(resolve(questions, inboxes.clone()));
+    let counters: Vec<_> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
+
+    let hub = thread::Builder::new().name("hub".into()).spawn(|| loudly(|| hub.run()))?;
+    let mut threads = Vec::new();
+    for (shard, (sockets, port)) in udp.into_iter().zip(ports).enumerate() {
+        let (config, counters, writer) = (Arc::clone(&config), Arc::clone(&counters[shard]), streams.writer());
+        let (inboxes, resolver) = (inboxes.clone(), asking.clone());
+        let work = move || {
+            let shard = shard as u8;
+            let machine = Shard::new(config, shard, secret, clock.now(), Arc::clone(&counters));
+            let parts = Parts { machine, shard, sockets, inboxes, port, writer, resolver, clock, counters, patience };
+            Driver::new(parts).run();
+        };
+        threads.push(thread::Builder::new().name(format!("shard-{shard}")).spawn(|| loudly(work))?);
+    }
+
+    let sip = config.listeners.iter().map(|listener| (listener.transport, listener.address)).collect();
+    let listening =
+        tcp.into_iter().map(|(index, listener)| streams.listen(listener, index)).collect::<Result<Vec<_>, _>>()?;
+    let (web_stop, stopping) = watch::channel(false);
+    let admin = admin(&counters, &streams);
+    let web_port = port.clone();
+    let serving = runtime.spawn(async move {
+        let result = match tokio::net::TcpListener::from_std(web_socket) {
+            Ok(socket) => web::serve(web_config, web_port, admin, socket, stopping).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "the web side has ended");
+        }
+    });
+    Ok(Running {
+        sip,
+        web: web_address,
+        config,
+        desk,
+        counters,
+        port,
+        streams,
+        shards: threads,
+        hub,
+        listening,
+        serving,
+        web_stop,
+        runtime,
+    })
+}
+
+impl Running {
+    /// Gives everyone a new configuration. Listeners and the number of shards stay as they are.
+    pub fn reload(&self, config: Config) {
+        let (listeners, shards) = (self.config.listeners.clone(), self.config.shards);
+        let config = Arc::new(Config { listeners, shards, ..config });
+        *self.desk.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&config);
+        self.port.set_addresses(Arc::new(config.addresses.clone()));
+        for inbox in &self.desk.inboxes {
+            inbox.notice(Notice::Config(Arc::clone(&config)));
+        }
+    }
+
+    /// The configuration it was started with, ports filled in.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What adapters are handed.
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// What each shard has counted.
+    pub fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// The runtime that streams and the web use.
+    pub fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    /// Whether all threads are at work.
+    pub fn is_alive(&self) -> bool {
+        !self.hub.is_finished() && !self.serving.is_finished() && self.shards.iter().all(|shard| !shard.is_finished())
+    }
+
+    /// Takes nothing new, tells all watchers, says goodbye to all readers, and returns when all threads have ended.
+    pub fn stop(self) {
+        for listening in &self.listening {
+            listening.abort();
+        }
+        for inbox in &self.desk.inboxes {
+            inbox.notice(Notice::Stop);
+        }
+        for shard in self.shards {
+            let _ = shard.join(); // a panic has ended the process
+        }
+        self.streams.close_all();
+        self.web_stop.send_replace(true);
+        let _ = self.runtime.block_on(self.serving);
+        self.port.stop();
+        let _ = self.hub.join();
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+/// Everything that SIP comes in by.
+struct Sockets {
+    /// For each shard, its socket of each UDP listener.
+    udp: Vec<Vec<(u8, Udp)>>,
+    tcp: Vec<(u8, Listener)>,
+}
+
+/// Opens the listeners of the configuration and writes the ports that were chosen into it.
+fn bind(config: &mut Config, shards: usize) -> Result<Sockets, BindError> {
+    let mut sockets = Sockets { udp: (0..shards).map(|_| Vec::new()).collect(), tcp: Vec::new() };
+    let mut chosen: Option<(SocketAddr, u16)> = None;
+    for (index, listener) in config.listeners.iter_mut().enumerate() {
+        let index = index as u8;
+        let mut address = listener.address;
+        // Datagrams and streams of one address share the port that the first of them got.
+        if let Some((asked, port)) = chosen
+            && asked == address
+        {
+            address.set_port(port);
+        }
+        let bound = match listener.transport {
+            Transport::Udp => {
+                let group = Udp::bind(address, shards)?;
+                let bound = group[0].address();
+                listener.ports(bound);
+                prepare(&group, &listener.advertise, shards as u8);
+                for (shard, socket) in sockets.udp.iter_mut().zip(group) {
+                    shard.push((index, socket));
+                }
+                bound
+            }
+            Transport::Tcp => {
+                let socket = Listener::bind(address)?;
+                let bound = socket.address();
+                listener.ports(bound);
+                sockets.tcp.push((index, socket));
+                bound
+            }
+        };
+        if address.port() == 0 {
+            chosen = Some((address, bound.port()));
+        }
+    }
+    Ok(sockets)
+}
+
+/// What can be had with less, but is better said.
+fn prepare(group: &[Udp], advertise: &str, shards: u8) {
+    let (receive, send) = group[0].granted();
+    if receive < BUFFER || send < BUFFER {
+        let listen = group[0].address();
+        tracing::warn!(
+            %listen, receive, send, wanted = BUFFER,
+            "small socket buffers: datagrams may be lost in bursts; raise net.core.rmem_max and net.core.wmem_max"
+        );
+    }
+    if group.len() > 1 {
+        match steer(&group[0], advertise, shards) {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(advertise, "the advertised address is too long to steer answers by"),
+            Err(error) => tracing::info!(%error, "answers cannot be steered to their shards; they are handed on"),
+        }
+    }
+}
+
+trait Ports {
+    /// The port that was chosen stands for a zero.
+    fn ports(&mut self, bound: SocketAddr);
+}
+
+impl Ports for lamplighter_model::config::Listener {
+    fn ports(&mut self, bound: SocketAddr) {
+        self.address = bound;
+        if let Some(host) = self.advertise.strip_suffix(":0") {
+            self.advertise = format!("{host}:{}", bound.port()).into();
+        }
+    }
+}
+
+/// Where streams deliver: the inboxes of all shards.
+struct Desk {
+    inboxes: Vec<Arc<Inbox>>,
+    config: RwLock<Arc<Config>>,
+    clock: Clock,
+    /// Whose turn it is to take what is nobody's in particular.
+    next: AtomicUsize,
+}
+
+impl Desk {
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sink for Desk {
+    fn message(&self, flow: Flow, bytes: Bytes) -> Result<(), Bytes> {
+        let inbox = match &self.inboxes[..] {
+            [only] => only,
+            all => {
+                let shard = owner(&bytes, true, &self.config()).map(usize::from);
+                let anyone = || self.next.fetch_add(1, Ordering::Relaxed) % all.len();
+                &all[shard.filter(|shard| *shard < all.len()).unwrap_or_else(anyone)]
+            }
+        };
+        let taken_in: Time = self.clock.now();
+        inbox.frames.push(Message { flow, bytes, taken_in }).map_err(|message| message.bytes)
+    }
+
+    fn closed(&self, flow: Flow) {
+        for inbox in &self.inboxes {
+            inbox.notice(Notice::Closed(flow));
+        }
+    }
+
+    fn ring(&self) {
+        for inbox in self.inboxes.iter().filter(|inbox| !inbox.is_empty()) {
+            inbox.ring();
+        }
+    }
+
+    fn trusted(&self, address: IpAddr) -> bool {
+        self.config().access.is_trusted(address)
+    }
+}
+
+/// Looks hosts up for shards.
+async fn resolve(mut questions: mpsc::Receiver<Question>, inboxes: Vec<Arc<Inbox>>) {
+    let places = Arc::new(Semaphore::new(LOOKUPS));
+    while let Some(Question { shard, query, host, port, transport }) = questions.recv().await {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let inbox = Arc::clone(&inboxes[usize::from(shard)]);
+        tokio::spawn(async move {
+            let asked = (&*host, port.unwrap_or(5060));
+            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(asked)).await;
+            let mut targets: Vec<(Transport, SocketAddr)> = Vec::new();
+            if let Ok(Ok(addresses)) = found {
+                // Without NAPTR and SRV records, RFC 3263 section 4.1 means UDP.
+                targets.extend(addresses.take(TARGETS).map(|address| (transport.unwrap_or_default(), address)));
+            } else {
+                tracing::debug!(%host, "a host cannot be looked up");
+            }
+            inbox.notice(Notice::Resolved { query, targets });
+            drop(place);
+        });
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the metrics page says when the process began")]
+fn admin(counters: &[Arc<Counters>], streams: &Streams) -> web::Admin {
+    let (metrics, streams) = (Metrics::new(counters.iter().cloned(), SystemTime::now()), streams.clone());
+    let metrics = move |out: &mut String| {
+        metrics.write(out);
+        let mut row = |kind: &str, name: &str, help: &str, value: u64| {
+            out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+        };
+        for (name, help, value) in streams.counts().rows() {
+            row("counter", name, help, value);
+        }
+        row("gauge", "sip_streams", "Connections that are open.", streams.connections() as u64);
+    };
+    // A shard that has ended has ended the process, so whoever can answer is ready.
+    web::Admin { metrics: Arc::new(metrics), ready: Arc::new(|| Ok(())) }
+}
+
+/// Does its work; a panic ends the process.
+fn loudly(work: impl FnOnce()) {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                let thread = thread::current();
+                tracing::error!(thread = thread.name(), "a thread has panicked; the gateway ends");
+                std::process::abort();
+            }
+        }
+    }
+    let _guard = Guard;
+    work();
+}
+
+#[cfg(test)]
+mod tests;
