@@ -8,6 +8,7 @@ mod client;
 mod explain;
 mod get;
 mod output;
+mod run;
 mod watch;
 
 use crate::config::ConfigError;
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway until SIGTERM or Ctrl-C; SIGHUP reads the configuration again
+    Run(Configuration),
     /// Check a configuration; tells all mistakes, and exits with 78 if there are any
     Check(Configuration),
     /// Show the state of an address
@@ -66,11 +69,14 @@ enum Failure {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The gateway does not start.
+    #[error(transparent)]
+    Start(#[from] crate::run::StartError),
     /// What was asked for does not exist, or may not be seen, or cannot be done.
     #[error("{0}")]
     Failed(String),
-    /// Nobody reads the output any more.
-    #[error("output: {0}")]
+    /// The system does not do what is asked, or nobody reads the output any more.
+    #[error(transparent)]
     Output(#[from] std::io::Error),
 }
 
@@ -82,7 +88,7 @@ impl Failure {
             Self::Config(_) => 78,
             // A reader that has seen enough, such as `head`, is not a failure.
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
-            Self::Failed(_) | Self::Output(_) => 1,
+            Self::Start(_) | Self::Failed(_) | Self::Output(_) => 1,
         }
     }
 }
@@ -99,6 +105,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut out = Output::standard();
     let result = match cli.command {
+        Command::Run(options) => run::run(&options),
         Command::Check(options) => check::run(&options, &mut out),
         Command::Get(options) => get::run(&options, &mut out),
         Command::Watch(options) => watch::run(&options, &mut out),

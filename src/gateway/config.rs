@@ -212,10 +212,10 @@ impl Default for Timers {
     }
 }
 
-/// The `[sip.notify]` section; each field is the one of [`m::config::Notify`].
+/// The `[sip.notify]` section; most fields are those of [`m::config::Notify`].
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "each field is documented in the model")]
+#[expect(missing_docs, reason = "the others are documented in the model")]
 pub struct Notify {
     pub failures: u8,
     #[serde(with = "humantime_serde")]
@@ -225,12 +225,16 @@ pub struct Notify {
     pub max_udp: usize,
     pub burst: usize,
     pub stop_rate: u32,
+    /// How long a stopping gateway takes to tell its watchers, at the most.
+    #[serde(with = "humantime_serde")]
+    pub stop_within: Duration,
 }
 
 impl Default for Notify {
     fn default() -> Self {
         let m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate } = Default::default();
-        Self { failures, probe, min_interval, max_udp, burst, stop_rate }
+        let stop_within = Duration::from_secs(8);
+        Self { failures, probe, min_interval, max_udp, burst, stop_rate, stop_within }
     }
 }
 

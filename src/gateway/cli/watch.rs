@@ -54,6 +54,7 @@ async fn watch(options: &Options, out: &mut Output) -> Result<(), Failure> {
         // Whoever has learnt something since the last loss begins with the shortest pause again.
         let mut pause = if feed.cursor == before { PAUSES[0] * 2 } else { PAUSES[0] };
         let mut floor = end.pause;
+        writeln!(std::io::stderr(), "lamplighter: the gateway is gone; trying again")?;
         stream = loop {
             // Full jitter, so that clients of a gateway that comes back do not come back together.
             let chance = std::hash::RandomState::new().build_hasher().finish();

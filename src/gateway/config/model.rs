@@ -1,8 +1,10 @@
 //! How settings reach the shards: as one immutable [`m::Config`].
 
 use super::{Action, ConfigError, Idle, Net, Problem, Profile, Settings};
+use crate::run::RunSettings;
 use lamplighter_model as m;
 use std::collections::BTreeSet;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 
 impl Settings {
@@ -117,7 +119,8 @@ impl Settings {
     }
 
     fn notify(&self) -> m::config::Notify {
-        let super::Notify { failures, probe, min_interval, max_udp, burst, stop_rate } = self.sip.notify;
+        let super::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, stop_within: _ } =
+            self.sip.notify;
         m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate }
     }
 
@@ -168,6 +171,27 @@ impl Settings {
             opaque: opaque.collect(),
         };
         m::Packages::new(lamplighter_packages::packages(&config), lifetimes)
+    }
+}
+
+impl RunSettings {
+    /// From settings and what was made from them for the shards. Fails when the system gives no random bytes.
+    pub fn new(settings: &Settings, config: m::Config) -> io::Result<Self> {
+        /// Streams and the web need little; SIP datagrams have threads of their own.
+        const MOST_WORKERS: usize = 4;
+        let (mut secret, mut epoch) = ([0; 32], [0; 4]);
+        let mut random = std::fs::File::open("/dev/urandom")?;
+        random.read_exact(&mut secret)?;
+        random.read_exact(&mut epoch)?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            config,
+            web: settings.web.clone(),
+            workers: cores.min(MOST_WORKERS),
+            secret,
+            epoch: format!("{:08x}", u32::from_be_bytes(epoch)),
+            patience: settings.sip.notify.stop_within,
+        })
     }
 }
 
