@@ -165,7 +165,8 @@ impl Index {
                 [b'\n', ..] => return Ok(at + 1),
                 _ => {}
             }
-            let mut end = at + memchr(b'\n', &window[at..]).ok_or(CUT)?;
+            let name_end = at + window[at..].iter().position(|byte| matches!(byte, b':' | b'\n')).ok_or(CUT)?;
+            let mut end = name_end + memchr(b'\n', &window[name_end..]).ok_or(CUT)?;
             while window.get(end + 1).is_some_and(|&byte| matches!(byte, b' ' | b'\t')) {
                 end += 1 + memchr(b'\n', &window[end + 1..]).ok_or(CUT)?;
             }
@@ -173,12 +174,15 @@ impl Index {
                 return Err((400, "too many header lines"));
             }
             // A line that is no header is not needed either, so it is ignored (RFC 3261 section 8.2.2).
-            let (name, value) = match memchr(b':', &window[at..end]) {
-                Some(colon) => {
-                    let (from, to) = trimmed(window, at, at + colon);
-                    (Name::read(&window[from..to]), at + colon + 1)
+            let (name, value) = match window[name_end] {
+                b':' => {
+                    let mut name = &window[at..name_end];
+                    while let [rest @ .., b' ' | b'\t'] = name {
+                        name = rest;
+                    }
+                    (Name::read(name), name_end + 1)
                 }
-                None => (Name::Other, at),
+                _ => (Name::Other, at),
             };
             let (from, to) = trimmed(window, value, end);
             self.push(name, Span::new(from, to));
@@ -227,14 +231,20 @@ impl Index {
 }
 
 /// `from..end` without blanks and folds at both ends.
-fn trimmed(raw: &[u8], mut from: usize, mut end: usize) -> (usize, usize) {
-    while from < end && blank(raw[from]) {
-        from += 1;
+fn trimmed(raw: &[u8], from: usize, end: usize) -> (usize, usize) {
+    let mut value = &raw[from..end];
+    while let [first, rest @ ..] = value
+        && blank(*first)
+    {
+        value = rest;
     }
-    while from < end && blank(raw[end - 1]) {
-        end -= 1;
+    let from = end - value.len();
+    while let [rest @ .., last] = value
+        && blank(*last)
+    {
+        value = rest;
     }
-    (from, end)
+    (from, from + value.len())
 }
 
 /// Whether this is the version that we speak; `None` if it is no version of SIP at all.

@@ -20,9 +20,36 @@ pub(super) const fn blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+const TOKEN: u8 = 1;
+const HOST: u8 = 2;
+
+/// What each octet may stand in.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let it = byte as u8;
+        if it.is_ascii_alphanumeric()
+            || matches!(it, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+        {
+            classes[byte] |= TOKEN;
+        }
+        if it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.' | b'_') {
+            classes[byte] |= HOST;
+        }
+        byte += 1;
+    }
+    classes
+};
+
 /// What may stand in a `token` of RFC 3261 section 25.1.
 pub(super) const fn token_char(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    CLASSES[byte as usize] & TOKEN != 0
+}
+
+/// What may stand in the name of a host; underscores are seen in the field.
+pub(super) const fn host_char(byte: u8) -> bool {
+    CLASSES[byte as usize] & HOST != 0
 }
 
 /// Whether this is a `token`.
@@ -87,17 +114,17 @@ pub(super) fn quoted_end(value: &[u8]) -> Option<usize> {
 /// never closes hides everything behind it.
 pub(super) fn until(value: &[u8], stop: u8) -> usize {
     let mut at = 0;
-    while let Some(&byte) = value.get(at) {
-        if byte == stop {
-            break;
-        }
-        at += match byte {
-            b'"' => quoted_end(&value[at..]).unwrap_or(value.len()),
-            b'<' => memchr::memchr(b'>', &value[at..]).map_or(value.len(), |end| end + 1),
-            _ => 1,
+    let end = loop {
+        let rest = value.get(at..).unwrap_or_default();
+        let Some(found) = memchr::memchr3(stop, b'"', b'<', rest) else { break value.len() };
+        let rest = &rest[found..];
+        at += found;
+        at += match rest[0] {
+            byte if byte == stop => break at,
+            b'"' => quoted_end(rest).unwrap_or(rest.len()),
+            _ => memchr::memchr(b'>', rest).map_or(rest.len(), |end| end + 1),
         };
-    }
-    let end = at.min(value.len());
+    };
     looked::at(end);
     end
 }

@@ -1,6 +1,6 @@
 //! URIs: `sip:`, `sips:`, `tel:`, `pres:`, `im:`, and others by scheme only.
 
-use super::lex::{blank, port};
+use super::lex::{blank, host_char, port};
 use super::params::Params;
 
 /// What kind of URI it is.
@@ -108,7 +108,8 @@ pub(super) fn scheme_end(uri: &[u8]) -> Option<usize> {
 /// Whether nothing in it can be mistaken for the end of a URI.
 pub(super) fn clean(uri: &[u8]) -> bool {
     super::lex::looked::at(uri.len());
-    !uri.iter().any(|&byte| byte < 0x21 || byte == 0x7f || matches!(byte, b'"' | b'<' | b'>'))
+    // Without an early exit, so that many octets are compared at once.
+    !uri.iter().fold(false, |bad, &byte| bad | (byte < 0x21) | (byte == 0x7f) | matches!(byte, b'"' | b'<' | b'>'))
 }
 
 /// Where a host ends that `value` starts with: letters, digits, `-`, `.`, `_`, or hexadecimal digits, `:` and `.` in
@@ -119,8 +120,7 @@ pub(super) fn host_end(value: &[u8]) -> Option<usize> {
         let good = |&byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
         return (end >= 2 && inner[..end].iter().all(good)).then_some(end + 2);
     }
-    let name = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let end = value.iter().position(|byte| !name(byte)).unwrap_or(value.len());
+    let end = value.iter().position(|&byte| !host_char(byte)).unwrap_or(value.len());
     let stopped = value.get(end).is_none_or(|&byte| matches!(byte, b':' | b';' | b'?') || blank(byte));
     (end > 0 && stopped).then_some(end)
 }
