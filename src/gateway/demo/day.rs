@@ -171,7 +171,7 @@ pub struct Day {
 impl Day {
     /// Begins in the middle of a morning: a few messages wait, a few people are out.
     pub fn new(now: Time, seed: u64) -> Self {
-        let mut dice = Dice { seed: Seed(seed, 0x6461_79), thrown: 0 };
+        let mut dice = Dice { seed: Seed(seed, 0x0064_6179), thrown: 0 };
         let desks = PEOPLE.map(|_| {
             let mailbox = if dice.percent(25) { (1 + dice.below(3) as u32, dice.below(6) as u32) } else { (0, 0) };
             let (mood, mood_ends) = match dice.percent(15) {

@@ -95,25 +95,45 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Summary, Error> {
     // Before any thread is started, so that all of them leave these signals to us.
     let signals = Signals::take_over()?;
     let settings = settings(options, out)?;
-    let domain = settings.domains.first().map_or(DOMAIN, String::as_str).to_owned();
     let on_the_phone = settings.packages.presence.from_dialogs;
-    let sip = settings.sip.listen.iter().find(|one| one.transport == Transport::Udp);
-    let sip = sip.ok_or_else(|| io::Error::other("the phones of the demo need a UDP listener"))?.address;
-    let web = settings.web.listen;
-    let gateway = run::start(RunSettings::new(settings))?;
-    let clock = clock();
-    let office = Office::open(clock(), sip, &domain, options.seed, on_the_phone)?;
-    welcome(sip, web, &domain, out)?;
-    let summary = Play { office, clock: &clock, signals: &signals, web, printed: 0, out }.play(options.seconds);
+    let domain = settings.domains.first().map_or(DOMAIN, String::as_str);
+    let gateway = run::start(RunSettings::new(&settings, settings.to_model(1, settings.shard_count())?)?)?;
+    let summary = match gateway.sip.iter().find(|(transport, _)| *transport == Transport::Udp) {
+        Some(&(_, sip)) => {
+            let places = Places { sip, web: gateway.web, domain };
+            play(options, &places, on_the_phone, &signals, out)
+        }
+        None => Err(io::Error::other("the phones of the demo need UDP in sip.listen").into()),
+    };
     gateway.stop();
     let summary = summary?;
     writeln!(out, "{summary}")?;
     Ok(summary)
 }
 
+/// Where to find what.
+struct Places<'a> {
+    sip: SocketAddr,
+    web: SocketAddr,
+    domain: &'a str,
+}
+
+fn play(
+    options: &Options,
+    places: &Places<'_>,
+    on_the_phone: bool,
+    signals: &Signals,
+    out: &mut dyn Write,
+) -> Result<Summary, Error> {
+    let clock = clock();
+    let office = Office::open(clock(), places.sip, places.domain, options.seed, on_the_phone)?;
+    welcome(places, out)?;
+    Play { office, clock: &clock, signals, web: places.web, printed: 0, out }.play(options.seconds)
+}
+
 /// The defaults, with ports that are free, and what the user has set.
 fn settings(options: &Options, out: &mut dyn Write) -> Result<Settings, Error> {
-    let mut set = vec![format!("domains=[\"{DOMAIN}\"]"), "log.level=warn".to_owned()];
+    let mut set = vec![format!("domains=[\"{DOMAIN}\"]")];
     set.extend(options.set.iter().cloned());
     let mut settings = Settings::load(None, &set)?;
     let usual = Settings::default();
@@ -128,9 +148,8 @@ fn settings(options: &Options, out: &mut dyn Write) -> Result<Settings, Error> {
     }
     let web_port = usual.web.listen.port();
     if settings.web.listen == usual.web.listen && !web_is_free(web_port) {
-        let port = free_port(web_is_free)?;
-        writeln!(out, "Port {web_port} is in use; the panel is at port {port} instead.")?;
-        settings.web.listen.set_port(port);
+        writeln!(out, "Port {web_port} is in use; the panel is elsewhere.")?;
+        settings.web.listen.set_port(0);
     }
     Ok(settings)
 }
@@ -162,7 +181,8 @@ fn clock() -> impl Fn() -> Time {
     move || Time::from_micros((wall + start.elapsed()).as_micros() as u64)
 }
 
-fn welcome(sip: SocketAddr, web: SocketAddr, domain: &str, out: &mut dyn Write) -> io::Result<()> {
+fn welcome(places: &Places<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let Places { sip, web, domain } = places;
     let phones = people::PEOPLE.len();
     let (first, last) = (people::PEOPLE[0].extension, people::PEOPLE[phones - 1].extension);
     let url = if web.port() == 8088 { String::new() } else { format!(" --url http://{web}") };

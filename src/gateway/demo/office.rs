@@ -51,6 +51,8 @@ struct Phone {
     starts: Time,
     /// What it has yet to subscribe to.
     todo: VecDeque<Interest>,
+    /// What it has yet to unsubscribe from.
+    undo: VecDeque<SubscriptionId>,
     lamps: BTreeMap<SubscriptionId, Lamp>,
     /// What it publishes, and the version of its newest document.
     published: BTreeMap<(usize, Kind), (PublicationId, u32)>,
@@ -130,6 +132,7 @@ impl Office {
                 agent: Agent::new(settings, Seed(seed, at as u64)),
                 starts: now + ARRIVAL * at as u32,
                 todo: if at < PEOPLE.len() { interests(at).into() } else { VecDeque::new() },
+                undo: VecDeque::new(),
                 lamps: BTreeMap::new(),
                 published: BTreeMap::new(),
             }
@@ -168,26 +171,20 @@ impl Office {
         self.still = true;
     }
 
-    /// Everybody goes home: publications are removed, subscriptions ended.
+    /// Everybody goes home, one after another: publications are removed, subscriptions ended.
     pub fn leave(&mut self, now: Time) {
         self.stand_still();
         self.leaving = true;
-        for at in 0..self.phones.len() {
-            let (mut out, phone) = (Vec::new(), &mut self.phones[at]);
+        for (at, phone) in self.phones.iter_mut().enumerate() {
             phone.todo.clear();
-            for (id, _) in phone.published.values() {
-                phone.agent.withdraw(now, *id, &mut out);
-            }
-            for id in phone.lamps.keys() {
-                phone.agent.unsubscribe(now, *id, &mut out);
-            }
-            self.take(now, at, out);
+            phone.undo = phone.lamps.keys().copied().collect();
+            phone.starts = now + ARRIVAL * at as u32;
         }
     }
 
     /// Whether everybody has gone home.
     pub fn is_empty(&self) -> bool {
-        self.phones.iter().all(|phone| phone.agent.is_idle())
+        self.leaving && self.phones.iter().all(|phone| phone.agent.is_idle())
     }
 
     /// Waits until something is due, something has arrived, `signal` is readable, or `until`; and does what is due.
@@ -210,9 +207,10 @@ impl Office {
     }
 
     fn deadline(&self) -> Time {
-        let phones = self.phones.iter().map(|phone| match phone.todo.is_empty() {
-            true => phone.agent.deadline().unwrap_or(Time::NEVER),
-            false => phone.starts.min(phone.agent.deadline().unwrap_or(Time::NEVER)),
+        let phones = self.phones.iter().map(|phone| {
+            let agent = phone.agent.deadline().unwrap_or(Time::NEVER);
+            let busy = !phone.todo.is_empty() || !phone.undo.is_empty() || self.leaving != phone.published.is_empty();
+            if busy { agent.min(phone.starts) } else { agent }
         });
         let day = if self.still { Time::NEVER } else { self.day.deadline() };
         phones.fold(self.next_look.min(day), Time::min)
@@ -243,8 +241,9 @@ impl Office {
                 self.phones[at].agent.handle(now, Input::Tick, &mut out);
                 self.take(now, at, out);
             }
-            if self.phones[at].starts <= now && !self.leaving {
-                self.come_up(now, at);
+            if self.phones[at].starts <= now {
+                self.phones[at].starts = now + ARRIVAL;
+                if self.leaving { self.go_down(now, at) } else { self.come_up(now, at) }
             }
         }
         if self.next_look <= now {
@@ -274,7 +273,18 @@ impl Office {
             let id = phone.agent.subscribe(now, watch, &mut out);
             phone.lamps.insert(id, Lamp { interest, shows: Known::Nothing, since: now, wrong: false });
         }
-        phone.starts = now + ARRIVAL;
+        self.take(now, at, out);
+    }
+
+    /// A phone goes down: it removes what it published, then unsubscribes bit by bit.
+    fn go_down(&mut self, now: Time, at: usize) {
+        let (mut out, phone) = (Vec::new(), &mut self.phones[at]);
+        for (id, _) in std::mem::take(&mut phone.published).into_values() {
+            phone.agent.withdraw(now, id, &mut out);
+        }
+        for id in phone.undo.drain(..AT_A_TIME.min(phone.undo.len())) {
+            phone.agent.unsubscribe(now, id, &mut out);
+        }
         self.take(now, at, out);
     }
 
@@ -357,8 +367,7 @@ impl Office {
             Event::Unsubscribed { id } => {
                 phone.lamps.remove(&id);
             }
-            Event::Withdrawn { id } => phone.published.retain(|_, (publication, _)| *publication != id),
-            Event::Subscribed { .. } | Event::Published { .. } => {}
+            Event::Withdrawn { .. } | Event::Subscribed { .. } | Event::Published { .. } => {}
         }
     }
 
@@ -499,7 +508,7 @@ mod tests {
         let server = liar.0.local_addr().unwrap();
         let mut office = Office::open(clock(), server, "office.example", 1, true).unwrap();
         // Simulated time: 20 s in steps of 10 ms, which poll never waits for.
-        let mut play = |office: &mut Office, steps: u32| {
+        let play = |office: &mut Office, steps: u32| {
             for _ in 0..steps {
                 now.set(now.get() + Duration::from_millis(10));
                 liar.answer();
@@ -517,7 +526,7 @@ mod tests {
         assert!(says("shows no call, but for"), "{complaints:?}");
         assert!(says("shows closed {} {}, but for"), "{complaints:?}");
         office.leave(clock());
-        play(&mut office, 100);
+        play(&mut office, 200);
         assert!(office.is_empty());
     }
 }
