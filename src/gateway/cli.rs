@@ -31,6 +31,8 @@ struct Cli {
 enum Command {
     /// Run the gateway until SIGTERM or Ctrl-C; SIGHUP reads the configuration again
     Run(Configuration),
+    /// Play an office of phones against a gateway with default settings, to look at
+    Demo(crate::demo::Options),
     /// Check a configuration; tells all mistakes, and exits with 78 if there are any
     Check(Configuration),
     /// Show the state of an address
@@ -106,6 +108,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut out = Output::standard();
     let result = match cli.command {
         Command::Run(options) => run::run(&options),
+        Command::Demo(options) => demo(&options, &mut out),
         Command::Check(options) => check::run(&options, &mut out),
         Command::Get(options) => get::run(&options, &mut out),
         Command::Watch(options) => watch::run(&options, &mut out),
@@ -127,6 +130,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// Plays the demo; a lamp that was ever wrong is a failure.
+fn demo(options: &crate::demo::Options, out: &mut Output) -> Result<(), Failure> {
+    use crate::demo::Error;
+    let summary = crate::demo::run(options, out).map_err(|error| match error {
+        Error::Config(error) => Failure::Config(error),
+        Error::Start(error) => Failure::Start(error),
+        Error::Io(error) => Failure::Output(error),
+    })?;
+    if summary.is_true() { Ok(()) } else { Err(Failure::Failed(format!("not all was true: {summary}"))) }
 }
 
 #[cfg(test)]
