@@ -655,3 +655,6 @@ async fn deliver(shared: &Shared, connection: &Connection, framer: &mut StreamFr
     }
     result
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,3 +298,140 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bind(address: &str) -> Udp {
+        Udp::bind(address.parse().unwrap(), 1).unwrap().remove(0)
+    }
+
+    fn peer(address: SocketAddr) -> UdpSocket {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let peer = UdpSocket::bind(any).unwrap();
+        peer.connect(address).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        peer
+    }
+
+    fn wait(socket: &Udp) {
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)), Ok(1));
+    }
+
+    fn outgoing(remote: SocketAddr, at: Range<u32>) -> Outgoing {
+        Outgoing { remote, local: None, at }
+    }
+
+    #[test]
+    fn the_largest_datagram_is_whole() {
+        let socket = bind("127.0.0.1:0");
+        let peer = peer(socket.address());
+        let text: Vec<u8> = (0..65_507_u32).map(|n| n as u8).collect();
+        peer.send(&text).unwrap();
+        wait(&socket);
+        let mut buffer = Buffer::default();
+        let datagram = socket.receive(&mut buffer, true).unwrap();
+        assert_eq!((datagram.remote, datagram.local), (peer.local_addr().unwrap(), None));
+        assert!(datagram.bytes == text);
+        assert_eq!(socket.receive(&mut buffer, true), None);
+        assert_eq!(socket.receive(&mut buffer, false), None);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "compared with the kernel's clock")]
+    fn the_kernel_says_when_it_came() {
+        let socket = bind("127.0.0.1:0");
+        peer(socket.address()).send(b"x").unwrap();
+        wait(&socket);
+        let mut buffer = Buffer::default();
+        let taken_in = socket.receive(&mut buffer, true).unwrap().taken_in.unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert!(taken_in <= now && now - taken_in < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_batch_arrives_in_order_without_what_the_kernel_refuses() {
+        let socket = bind("127.0.0.1:0");
+        let peer = peer(socket.address());
+        let remote = peer.local_addr().unwrap();
+        let bytes: Vec<u8> = (0..70_000_u32).map(|n| (n % 251) as u8).collect();
+        // Too long, at the start of a call, within it, and at its end.
+        let bad = [0, 1, 40, 63, 64, 129];
+        let batch: Vec<Outgoing> =
+            (0..130).map(|n: u32| outgoing(remote, if bad.contains(&n) { 0..70_000 } else { n..n + 10 + n })).collect();
+        assert_eq!(socket.send(&bytes, &batch), Sent { failed: bad.len() as u64, full: 0 });
+        let mut buffer = [0; 1000];
+        for n in (0..130).filter(|n| !bad.contains(n)) {
+            let length = peer.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], &bytes[n as usize..(n + 10 + n) as usize]);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_does_not_stop_the_others() {
+        let socket = bind("127.0.0.1:0");
+        let here = peer(socket.address());
+        let gone = peer(socket.address()).local_addr().unwrap();
+        for _ in 0..10 {
+            // The second batch meets what the first one has caused.
+            socket.send(b"ab", &[outgoing(gone, 0..1), outgoing(here.local_addr().unwrap(), 1..2)]);
+            let mut buffer = [0; 10];
+            assert_eq!(here.recv(&mut buffer).unwrap(), 1);
+            assert_eq!(buffer[0], b'b');
+            here.send(b"c").unwrap();
+            wait(&socket);
+            assert_eq!(socket.receive(&mut Buffer::default(), false).unwrap().bytes, b"c");
+        }
+    }
+
+    /// `socket` is bound to a wildcard and is asked at `address`.
+    fn answers_from(socket: &Udp, address: &str) {
+        let address = SocketAddr::new(address.parse().unwrap(), socket.address().port());
+        let peer = peer(address);
+        peer.send(b"?").unwrap();
+        wait(socket);
+        let mut buffer = Buffer::default();
+        let Datagram { remote, local, .. } = socket.receive(&mut buffer, false).unwrap();
+        assert_eq!(local, Some(address.ip()));
+        assert_eq!(remote, peer.local_addr().unwrap());
+        let sent = socket.send(b"!", &[Outgoing { remote, local, at: 0..1 }]);
+        assert_eq!(sent, Sent::default());
+        // A connected socket hears only the address that it asked.
+        assert_eq!(peer.recv(&mut [0; 9]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_wildcard_answers_from_the_address_that_was_asked() {
+        let socket = bind("0.0.0.0:0");
+        answers_from(&socket, "127.0.0.1");
+        answers_from(&socket, "127.0.0.2");
+    }
+
+    #[test]
+    fn an_ipv6_wildcard_takes_both_families() {
+        let Ok(mut sockets) = Udp::bind("[::]:0".parse().unwrap(), 1) else { return };
+        let socket = sockets.remove(0);
+        answers_from(&socket, "127.0.0.2");
+        answers_from(&socket, "::1");
+    }
+
+    #[test]
+    fn a_second_bind_is_refused_even_when_the_first_is_shared() {
+        for count in [1, 3] {
+            let first = Udp::bind("127.0.0.1:0".parse().unwrap(), count).unwrap();
+            assert_eq!(first.len(), count);
+            let address = first[0].address();
+            assert!(first.iter().all(|one| one.address() == address));
+            for again in [1, 2] {
+                let error = Udp::bind(address, again).unwrap_err();
+                assert_eq!(error.errno, Errno::EADDRINUSE);
+                assert_eq!(
+                    error.to_string(),
+                    format!("udp:{address}: address in use: another program, or another Lamplighter, has this port")
+                );
+            }
+        }
+    }
+}
