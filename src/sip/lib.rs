@@ -7,6 +7,7 @@
 //!   and the notifier (RFC 6665).
 //! - [`client`] is the user agent side: client transactions, subscriptions and publications of our own.
 
+pub mod client;
 mod engine;
 mod host;
 mod identifier;
