@@ -46,6 +46,8 @@ struct Publisher {
     dirty: bool,
     refresh: Time,
     retry: Time,
+    /// Since when what it says has been acknowledged and has not changed.
+    settled: Option<Time>,
     pending: Option<Transaction>,
     /// Calls whose end the pending request tells.
     ending: Vec<String>,
@@ -64,7 +66,10 @@ pub struct Watch {
     remote_target: String,
     cseq: u32,
     notified: u32,
+    expires: u64,
     refresh: Time,
+    /// Since when the gateway has known it.
+    known: Option<Time>,
     pending: Option<Transaction>,
     gone: bool,
 }
@@ -73,6 +78,9 @@ pub struct Phone {
     pub number: usize,
     pub watches: Vec<Watch>,
     pub silent_until: Time,
+    was_silent: bool,
+    /// When it last rebooted, and when it last lost its connection.
+    disturbed: (Time, Time),
     pub quiet: bool,
     pub leaving: bool,
     calls: Vec<Call>,
@@ -133,7 +141,10 @@ impl Phone {
             remote_target: String::new(),
             cseq: 0,
             notified: 0,
+            // Some refresh often, others so seldom that no refresh can hide a NOTIFY that was lost.
+            expires: if place.is_multiple_of(2) { 120 } else { 3600 },
             refresh: Time::default(),
+            known: None,
             pending: None,
             gone: false,
         };
@@ -145,6 +156,7 @@ impl Phone {
             dirty: true,
             refresh: Time::NEVER,
             retry: Time::default(),
+            settled: None,
             pending: None,
             ending: Vec::new(),
             removed: false,
@@ -155,6 +167,8 @@ impl Phone {
             number,
             watches: watched.into_iter().enumerate().map(watch).collect(),
             silent_until: Time::default(),
+            was_silent: false,
+            disturbed: (Time::default(), Time::default()),
             quiet: false,
             leaving: false,
             calls: Vec::new(),
@@ -165,7 +179,7 @@ impl Phone {
             connection: number.is_multiple_of(5).then_some(number as u64 * 1_000_000 + 1),
             next_event: Time::default(),
         };
-        phone.reboot();
+        phone.reboot(Time::default());
         phone
     }
 
@@ -175,28 +189,56 @@ impl Phone {
     }
 
     /// Forgets everything; what it said before stays with the gateway until the lease ends.
-    pub fn reboot(&mut self) {
+    pub fn reboot(&mut self, now: Time) {
         self.life += 1;
+        self.disturbed.0 = now;
         for (place, watch) in self.watches.iter_mut().enumerate() {
             watch.call_id = format!("w{}-{place}-{}", self.number, self.life);
             watch.local_tag = format!("t{}x{place}x{}", self.number, self.life);
             (watch.remote_tag, watch.cseq, watch.notified, watch.pending) = (None, 0, 0, None);
             watch.refresh = Time::default();
-            watch.shown = None;
+            (watch.shown, watch.known) = (None, None);
         }
         for publisher in &mut self.publishers {
             publisher.call_id = format!("p{}-{}-{}", self.number, publisher.package, self.life);
             (publisher.tag, publisher.cseq, publisher.pending, publisher.dirty) = (None, 0, None, true);
+            publisher.settled = None;
             publisher.ending.clear();
         }
         // A phone that boots has no calls; what it had ended with it, unsaid.
         self.calls.clear();
     }
 
+    /// Forgets the names of its publications, as a publisher does that never got our answer, and says all again.
+    pub fn forget_tags(&mut self) {
+        for publisher in &mut self.publishers {
+            if publisher.pending.is_none() {
+                (publisher.tag, publisher.dirty) = (None, true);
+            }
+        }
+    }
+
+    /// Whether what it says has held so long that all watchers must show it.
+    pub fn is_settled(&self, now: Time, package: &str) -> bool {
+        let publisher = self.publishers.iter().find(|one| one.package == package).expect("one of each");
+        let calm =
+            now > self.silent_until + Duration::from_secs(100) && now > self.disturbed.0 + Duration::from_secs(100);
+        calm && !publisher.dirty && publisher.settled.is_some_and(|since| now > since + Duration::from_secs(35))
+    }
+
+    /// Whether it has listened so long that its lamps must be right.
+    pub fn is_attentive(&self, now: Time, watch: &Watch) -> bool {
+        let (booted, disconnected) = self.disturbed;
+        // A watcher that did not answer is probed after 30 s, then after 60.
+        let calm = now > self.silent_until.max(booted).max(disconnected) + Duration::from_secs(150);
+        calm && watch.pending.is_none() && watch.known.is_some_and(|since| now > since + Duration::from_secs(35))
+    }
+
     /// Its stream breaks; the flow that is no more.
-    pub fn disconnect(&mut self) -> Option<Flow> {
+    pub fn disconnect(&mut self, now: Time) -> Option<Flow> {
         let flow = self.flow();
         self.connection = Some(self.connection? + 1);
+        self.disturbed.1 = now;
         for watch in &mut self.watches {
             watch.refresh = Time::default(); // comes back at once, by its new connection
         }
@@ -226,7 +268,14 @@ impl Phone {
         let pause = if busy { 250 } else { 1500 };
         out.push(Action::WakeAt(now + Duration::from_millis(pause + random.below(pause))));
         if now < self.silent_until {
+            self.was_silent = true;
             return;
+        }
+        if std::mem::take(&mut self.was_silent) {
+            // Back in the network: asks whether the gateway still knows it.
+            for watch in &mut self.watches {
+                watch.refresh = watch.refresh.min(now);
+            }
         }
         if now >= self.next_event && !self.quiet {
             self.next_event = now + Duration::from_secs(1) + random.duration(Duration::from_secs(20));
@@ -242,28 +291,29 @@ impl Phone {
 
     /// Something happens in the office.
     fn live(&mut self, random: &mut Random) {
+        let dirty = |publisher: &mut Publisher| (publisher.dirty, publisher.settled) = (true, None);
         match random.below(5) {
             0 if self.calls.len() < 3 => {
                 self.made += 1;
                 let id = format!("call-{}-{}-{}", self.number, self.life, self.made);
                 self.calls.push(Call { id, state: "early" });
-                self.publishers[0].dirty = true;
+                dirty(&mut self.publishers[0]);
             }
             1 | 2 => {
                 if let Some(call) = self.calls.iter_mut().find(|call| call.state == "early") {
                     call.state = "confirmed";
-                    self.publishers[0].dirty = true;
+                    dirty(&mut self.publishers[0]);
                 }
             }
             3 if !self.calls.is_empty() => {
                 let place = random.below(self.calls.len() as u64) as usize;
                 let call = self.calls.remove(place);
                 self.publishers[0].ending.push(call.id);
-                self.publishers[0].dirty = true;
+                dirty(&mut self.publishers[0]);
             }
             _ => {
                 self.messages = random.below(9) as u32;
-                self.publishers[1].dirty = true;
+                dirty(&mut self.publishers[1]);
             }
         }
     }
@@ -277,6 +327,7 @@ impl Phone {
             Some(false) => {
                 // Nobody answered: whatever came of it, say everything again.
                 (publisher.pending, publisher.tag, publisher.dirty) = (None, None, true);
+                publisher.settled = None;
             }
             None => {}
         }
@@ -372,7 +423,7 @@ impl Phone {
             call_id = watch.call_id,
             cseq = watch.cseq,
             package = watch.package,
-            expires = if leaving { 0 } else { 120 },
+            expires = if leaving { 0 } else { watch.expires },
         );
         watch.refresh = Time::NEVER;
         if leaving {
@@ -404,6 +455,7 @@ impl Phone {
                     publisher.tag = header(text, "SIP-ETag").map(str::to_owned);
                     publisher.refresh = now + Duration::from_secs(LEASE / 2);
                     if !publisher.dirty {
+                        publisher.settled.get_or_insert(now);
                         for call in publisher.ending.drain(..) {
                             out.push(Action::Ended(call));
                         }
@@ -429,7 +481,8 @@ impl Phone {
                     watch.remote_tag = Some(to);
                     let contact = header(text, "Contact").expect("a 200 to SUBSCRIBE has a Contact");
                     watch.remote_target = contact.trim_matches(['<', '>']).to_owned();
-                    watch.refresh = now + Duration::from_secs(50);
+                    watch.refresh = now + Duration::from_secs(watch.expires * 5 / 12);
+                    watch.known.get_or_insert(now);
                 }
                 // 482: the gateway took the request of the life before for this one.
                 481 | 482 | 500 => watch.anew(now),
@@ -505,7 +558,7 @@ impl Watch {
     fn restart(&mut self) {
         self.call_id.push('n');
         self.local_tag.push('n');
-        (self.remote_tag, self.cseq, self.notified) = (None, 0, 0);
+        (self.remote_tag, self.cseq, self.notified, self.known) = (None, 0, 0, None);
     }
 }
 

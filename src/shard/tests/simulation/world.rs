@@ -24,6 +24,8 @@ pub struct Faults {
     pub reboots: u64,
     /// A stream breaks.
     pub disconnects: u64,
+    /// A publisher forgets the names of its publications and says everything again.
+    pub forgets: u64,
     /// The longest way from one shard to another.
     pub ring_delay: Duration,
     /// How many messages a ring holds; zero: any number.
@@ -64,6 +66,7 @@ enum Event {
     Tick { shard: usize },
     Closed { flow: Flow },
     Minute,
+    Look,
 }
 
 /// What was sent last to one subscription.
@@ -88,6 +91,10 @@ pub struct World {
     /// Calls whose end was acknowledged, by Call-ID of the call.
     ended: BTreeSet<String>,
     saved: BTreeMap<String, Record>,
+    /// Streams that the gateway knows to have ended.
+    closed: BTreeSet<u64>,
+    /// How many lamps were found right while things went on.
+    pub looked: usize,
     fingerprint: u64,
 }
 
@@ -133,6 +140,8 @@ impl World {
             sent: BTreeMap::new(),
             ended: BTreeSet::new(),
             saved: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            looked: 0,
             fingerprint: 0,
         };
         for number in 0..phones {
@@ -142,6 +151,7 @@ impl World {
             world.push(at, Event::Wake { phone: number });
         }
         world.push(start + Duration::from_secs(60), Event::Minute);
+        world.push(start + Duration::from_secs(5), Event::Look);
         world
     }
 
@@ -185,6 +195,7 @@ impl World {
                 }
             }
             Event::Closed { flow } => {
+                self.closed.insert(flow.connection);
                 for shard in 0..self.shards.len() {
                     self.handle(shard, Input::Closed(flow), None);
                 }
@@ -200,6 +211,11 @@ impl World {
                 self.phones[phone].wake(self.now, &mut self.random, &mut actions);
                 self.act(phone, actions);
             }
+            Event::Look => {
+                let at = self.now + Duration::from_secs(5);
+                self.push(at, Event::Look);
+                self.look();
+            }
             Event::Minute => {
                 let at = self.now + Duration::from_secs(60);
                 self.push(at, Event::Minute);
@@ -209,10 +225,13 @@ impl World {
                         self.phones[phone].silent_until = self.now + silence;
                     }
                     if self.random.percent(self.faults.reboots) {
-                        self.phones[phone].reboot();
+                        self.phones[phone].reboot(self.now);
+                    }
+                    if self.random.percent(self.faults.forgets) {
+                        self.phones[phone].forget_tags();
                     }
                     if self.random.percent(self.faults.disconnects)
-                        && let Some(flow) = self.phones[phone].disconnect()
+                        && let Some(flow) = self.phones[phone].disconnect(self.now)
                     {
                         let at = self.now + self.random.duration(Duration::from_secs(2));
                         self.push(at, Event::Closed { flow });
@@ -290,6 +309,7 @@ impl World {
         for &byte in bytes {
             self.fingerprint = self.fingerprint.rotate_left(5).wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte);
         }
+        assert!(!self.closed.contains(&flow.connection), "sent to a stream that has ended");
         let text = std::str::from_utf8(bytes).expect("the gateway writes text here");
         if text.starts_with("NOTIFY") {
             self.check_notify(text);
@@ -379,6 +399,25 @@ impl World {
             self.phones[number].leaving = true;
             let at = self.now + self.random.duration(Duration::from_secs(5));
             self.push(at, Event::Wake { phone: number });
+        }
+    }
+
+    /// While things go on: what has held for a while is shown by everybody who has listened for a while.
+    fn look(&mut self) {
+        for phone in self.phones.iter().filter(|phone| !phone.leaving) {
+            for watch in &phone.watches {
+                let target = &self.phones[watch.target];
+                if !phone.is_attentive(self.now, watch) || !target.is_settled(self.now, watch.package) {
+                    continue;
+                }
+                let expected: BTreeMap<String, String> = match watch.package {
+                    "dialog" => target.calls_now().collect(),
+                    _ => target.messages_now().map(|count| ("voice".into(), count)).into_iter().collect(),
+                };
+                let (number, target) = (phone.number, watch.target);
+                assert_eq!(watch.shown.as_ref(), Some(&expected), "phone {number} watching {target} {}", watch.package);
+                self.looked += 1;
+            }
         }
     }
 
