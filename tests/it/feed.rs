@@ -119,11 +119,13 @@ impl Feed {
 
 #[test]
 fn a_service_sees_what_phones_do() {
-    let gateway = Gateway::start("");
+    let mut gateway = Gateway::start("");
     let mut phone = Phone::udp(&gateway, "1001");
     let tag = phone.publish_call(LINE, None, "c1", "early");
     let mut watcher = Phone::udp(&gateway, "2000");
     watcher.subscribe(LINE, "dialog", 600);
+    // Readers are told a moment later than phones.
+    gateway.until("has told its readers", |gateway| gateway.get(&format!("/v1/state/{LINE}")).0 == 200);
 
     let (mut feed, hello) = Feed::open(&gateway);
     assert_eq!(hello["proto"], 1);
@@ -170,12 +172,13 @@ fn a_service_sees_what_phones_do() {
 #[test]
 fn a_resource_that_falls_silent_is_gone() {
     let gateway = Gateway::start("");
+    let (mut feed, _) = Feed::open(&gateway);
+    feed.ask(&json!({"t": "sub", "id": 2, "sub": "main", "r": [LINE], "kinds": ["presence"]}));
+    assert_eq!(feed.snapshot().0.len(), 0);
     let mut phone = Phone::udp(&gateway, "1001");
     let headers = ["Expires: 600", "Content-Type: application/pidf+xml"];
     let answer = phone.publish(LINE, "presence", &headers, &pidf(LINE, "t", "open", "In")).expect(200);
-    let (mut feed, _) = Feed::open(&gateway);
-    feed.ask(&json!({"t": "sub", "id": 2, "sub": "main", "r": [LINE], "kinds": ["presence"]}));
-    assert_eq!(feed.snapshot().0.len(), 1);
+    feed.until(|item| item["state"]["basic"] == "open");
     let tag = format!("SIP-If-Match: {}", answer.header("SIP-ETag"));
     phone.publish(LINE, "presence", &[&tag, "Expires: 0"], "").expect(200);
     let (gone, _) = feed.until(|item| item["gone"] == true);

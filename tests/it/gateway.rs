@@ -1,6 +1,6 @@
 //! The gateway under test: the built program with a configuration, on addresses of its own.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -18,6 +18,7 @@ pub struct Gateway {
     pub web: SocketAddr,
     /// Its configuration file.
     pub file: PathBuf,
+    log: PathBuf,
     child: Child,
 }
 
@@ -48,8 +49,12 @@ impl Gateway {
         let address = own_address();
         let (sip, web) = (SocketAddr::from((address, 5060)), SocketAddr::from((address, 8080)));
         let file = file(&format!("{address}.toml"), &Self::configuration(sip, web, more));
-        let child = lamplighter().arg("run").arg("--config").arg(&file).stdout(Stdio::null()).spawn().unwrap();
-        let mut gateway = Self { sip, web, file, child };
+        let log = file.with_extension("log");
+        let stderr = std::fs::File::create(&log).unwrap();
+        let mut command = lamplighter();
+        command.arg("run").arg("--config").arg(&file).stdout(Stdio::null()).stderr(stderr);
+        let child = command.spawn().unwrap();
+        let mut gateway = Self { sip, web, file, log, child };
         gateway.until("is ready", |gateway| {
             if let Some(status) = gateway.child.try_wait().unwrap() {
                 panic!("the gateway has stopped: {status}");
@@ -68,6 +73,11 @@ impl Gateway {
     /// Writes another configuration, to be read at the next SIGHUP.
     pub fn reconfigure(&self, more: &str) {
         std::fs::write(&self.file, Self::configuration(self.sip, self.web, more)).unwrap();
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Waits until something is so.
@@ -135,10 +145,17 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        match self.child.kill() {
-            Err(error) if error.kind() != ErrorKind::InvalidInput => panic!("{error}"),
-            _ => drop(self.child.wait()),
+        // It may have stopped by itself, and removing files may fail: neither is what a story is about.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!(
+                "the gateway at {} logged:\n{}",
+                self.sip,
+                std::fs::read_to_string(&self.log).unwrap_or_default()
+            );
         }
         let _ = std::fs::remove_file(&self.file);
+        let _ = std::fs::remove_file(&self.log);
     }
 }

@@ -21,22 +21,27 @@ fn explain_says_who_said_what_to_whom() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    for word in ["dialog", "early", "2000", "2001", "200", "500", &publisher.local.to_string(), "active"] {
+    for word in [
+        "dialog is ringing",
+        "rule:",
+        "sip:2000@",
+        "sip:2001@",
+        "answer 200",
+        "answer 500",
+        &publisher.local.to_string(),
+        "active",
+    ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
 }
 
 #[test]
 fn get_tells_the_state() {
-    let gateway = Gateway::start("");
+    let mut gateway = Gateway::start("");
     Phone::udp(&gateway, "1001").publish_call(LINE, None, "c1", "confirmed");
-    let mut said = None;
-    let mut gateway = gateway;
     gateway.until("tells the state", |gateway| {
         let output = gateway.ask(&["get", LINE]);
-        said = Some(output);
-        said.as_ref().unwrap().status.success()
-            && String::from_utf8_lossy(&said.as_ref().unwrap().stdout).contains("busy")
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("busy")
     });
 }
 
@@ -85,6 +90,9 @@ fn a_reload_keeps_subscriptions() {
 
     gateway.reconfigure("nonsense = true");
     gateway.signal("HUP");
+    gateway.until("refuses the file", |gateway| gateway.log().contains("nonsense"));
+    watcher.refresh(&mut dialog, 600).expect(200);
+    assert_eq!(watcher.notify().elements("dialog"), 2);
     gateway.reconfigure("packages.dialog.force_single_dialog = true");
     gateway.signal("HUP");
     let mut told = 2;
@@ -96,7 +104,6 @@ fn a_reload_keeps_subscriptions() {
     publisher.publish_call(LINE, None, "c3", "trying");
     watcher.refresh(&mut dialog, 600).expect(200);
     assert_eq!(watcher.notify().elements("dialog"), 1);
-    let gateway = gateway;
     assert_eq!(gateway.metric("sip_subscriptions"), 1.0);
 }
 
