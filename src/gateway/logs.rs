@@ -1,7 +1,7 @@
 //! Logs: text or JSON lines to standard error, people's addresses shortened unless somebody debugs.
 
 use crate::config::{Log, LogFormat};
-use std::fmt;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -18,9 +18,9 @@ pub struct Logs(reload::Handle<EnvFilter, Registry>);
 /// Starts logging to standard error. Fails when logging has been started before, or the level cannot be read.
 pub fn start(log: &Log) -> Result<Logs, String> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours =
+        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::IsTerminal::is_terminal(&io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(colours).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -49,62 +49,78 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter, String> {
     Ok(directives.into_iter().fold(EnvFilter::default(), EnvFilter::add_directive))
 }
 
-/// An address as logs show it: the user part loses all but its first character, unless the level is debug.
-#[derive(Clone, Copy)]
-pub struct Redacted<'a>(pub &'a str);
+/// Standard error, where the addresses of people are shortened unless somebody debugs. Done here, so that no line that
+/// is logged anywhere can forget it.
+#[derive(Clone, Copy, Debug)]
+struct Lines;
 
-impl fmt::Display for Redacted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write(f, self.0, WHOLE.load(Ordering::Relaxed))
+impl Write for Lines {
+    /// `line` is whole: the layer writes each event at once.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = match std::str::from_utf8(line) {
+            Ok(text) if !WHOLE.load(Ordering::Relaxed) => redacted(text),
+            _ => None,
+        };
+        io::stderr().lock().write_all(text.as_ref().map_or(line, String::as_bytes))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
-impl fmt::Debug for Redacted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+/// The line with all that stands before an `@`, and the numbers of `tel:` URIs, cut to their first character; `None` if
+/// there is nothing to cut.
+fn redacted(line: &str) -> Option<String> {
+    const SCHEMES: [&str; 7] = ["sip", "sips", "pres", "im", "xmpp", "mailto", "tel"];
+    if !line.contains('@') && !line.contains("tel:") {
+        return None;
     }
-}
-
-fn write(f: &mut impl fmt::Write, address: &str, whole: bool) -> fmt::Result {
-    if whole {
-        return f.write_str(address);
+    let is_edge = |c: char| c.is_whitespace() || "\"'`<>()[]{}/=,".contains(c);
+    let mut out = String::with_capacity(line.len());
+    for word in line.split_inclusive(is_edge) {
+        let (scheme, rest) = match word.split_once(':') {
+            Some((scheme, _)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => {
+                word.split_at(scheme.len() + 1)
+            }
+            _ => ("", word),
+        };
+        let end = match rest.rfind('@') {
+            None if scheme.eq_ignore_ascii_case("tel:") => rest.find(is_edge).unwrap_or(rest.len()),
+            None => 0,
+            Some(at) => at,
+        };
+        let (user, rest) = rest.split_at(end);
+        out.push_str(scheme);
+        if let Some(first) = user.chars().next() {
+            out.push(first);
+            out.push_str("***");
+        }
+        out.push_str(rest);
     }
-    let (scheme, rest) = match address.split_once(':') {
-        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => (Some(scheme), rest),
-        _ => (None, address),
-    };
-    if let Some(scheme) = scheme {
-        write!(f, "{scheme}:")?;
-    }
-    let (user, domain) = match rest.rsplit_once('@') {
-        Some((user, domain)) => (user, Some(domain)),
-        None => (rest, None),
-    };
-    f.write_str(user.chars().next().map_or("", |first| &user[..first.len_utf8()]))?;
-    f.write_str("***")?;
-    domain.map_or(Ok(()), |domain| write!(f, "@{domain}"))
+    Some(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(address: &str, expected: &str) {
-        let mut out = String::new();
-        write(&mut out, address, false).unwrap();
-        assert_eq!(out, expected);
-        out.clear();
-        write(&mut out, address, true).unwrap();
-        assert_eq!(out, address);
+    fn check(line: &str, expected: &str) {
+        assert_eq!(redacted(line).as_deref().unwrap_or(line), expected);
     }
 
     #[test]
-    fn user_parts_are_shortened() {
-        check("sip:1001@example.com", "sip:1***@example.com");
-        check("1001@example.com", "1***@example.com");
-        check("tel:+441234", "tel:+***");
-        check("ärger", "ä***");
-        check("", "***");
+    fn user_parts_are_shortened_wherever_they_stand() {
+        check(
+            "from sip:1001@example.com to <SIP:ann.lee@example.com>",
+            "from sip:1***@example.com to <SIP:a***@example.com>",
+        );
+        check("`1001@elsewhere.example` is no address", "`1***@elsewhere.example` is no address");
+        check(r#"{"who":"xmpp:ärger@b","n":1}"#, r#"{"who":"xmpp:ä***@b","n":1}"#);
+        check("who=user:secret@b tel:+441234 tel:", "who=u***@b tel:+*** tel:");
+        check("listening address=127.0.0.1:5060\n", "listening address=127.0.0.1:5060\n");
+        check("at 12:00:03: a@b, @c\n", "at 12:00:03: a***@b, @c\n");
     }
 
     #[test]
