@@ -126,8 +126,8 @@ const MOODS: [(usize, Mood); 11] = [
     (10, Mood { activity: Some("meeting"), note: "Stand-up", there: false, ..HERE }),
     (12, Mood { activity: Some("lunch"), note: "Out for lunch", there: false, ..HERE }),
     (8, Mood { activity: Some("meal"), note: "Coffee kitchen", there: false, ..HERE }),
-    (12, Mood { activity: Some("busy"), note: "Deadline at five", refuses: true, ..HERE }),
-    (6, Mood { activity: Some("busy"), note: "Please do not disturb", refuses: true, ..HERE }),
+    (8, Mood { activity: Some("busy"), note: "Deadline at five", refuses: true, ..HERE }),
+    (3, Mood { activity: Some("busy"), note: "Please do not disturb", refuses: true, ..HERE }),
     (6, Mood { activity: Some("presentation"), note: "Showing the new release", there: false, ..HERE }),
     (6, Mood { activity: Some("in-transit"), note: "On the train", open: false, there: false, ..HERE }),
     (6, Mood { activity: None, note: "Working from home", ..HERE }),
@@ -241,7 +241,7 @@ impl Day {
             self.change_mood(now, changed);
         }
         if self.next_call <= now {
-            self.next_call = now + self.dice.millis(1_500, 4_500);
+            self.next_call = now + self.dice.millis(1_000, 3_000);
             self.place_call(now, changed);
         }
         let mut news = changed.split_off(from);
@@ -312,9 +312,9 @@ impl Day {
                 _ if self.dice.percent(7) => return self.end(at, "cancelled", changed),
                 Party::Desk(desk) => {
                     self.hold_others(desk, call.number, now, changed);
-                    (Phase::Talking, self.dice.millis(6_000, 30_000))
+                    (Phase::Talking, self.dice.millis(6_000, 25_000))
                 }
-                _ => (Phase::Talking, self.dice.millis(6_000, 30_000)),
+                _ => (Phase::Talking, self.dice.millis(6_000, 25_000)),
             },
             Phase::Talking if !call.held && self.dice.percent(35) => {
                 let sides: Vec<Side> = [(Side::Caller, call.caller), (Side::Callee, call.callee)]
