@@ -39,3 +39,18 @@ fn two_devices_are_one_document() {
     let told = watcher.notify();
     assert_eq!((told.elements("tuple"), told.elements("person")), (1, 0), "{told:#?}");
 }
+
+#[test]
+fn a_call_makes_one_busy() {
+    // PR-02: nobody publishes presence, and still the watcher learns that Ann is on the phone.
+    let gateway = Gateway::start("");
+    let mut watcher = Phone::udp(&gateway, "bob");
+    watcher.subscribe(ANN, "presence", 600);
+    let mut phone = Phone::udp(&gateway, "ann");
+    let tag = phone.publish_call(ANN, None, "c1", "confirmed");
+    let told = watcher.notify();
+    assert_eq!(told.elements("on-the-phone"), 1, "{told:#?}");
+    phone.publish_call(ANN, Some(&tag), "c1", "terminated");
+    let told = watcher.notify();
+    assert_eq!(told.elements("on-the-phone"), 0, "{told:#?}");
+}
