@@ -1,9 +1,14 @@
 //! Reading the XML of peers within bounds, and writing XML that any reader takes.
 //!
-//! Names are told apart by namespace, never by prefix. Document types, and with them entities, are refused; depth,
+//! Tokens and attributes are taken apart by quick-xml. Names are told apart by namespace, never by prefix. Document types, and with them entities, are refused; depth,
 //! names in scope, attributes and the length of one value are bounded; everything else is linear in the body.
 
 use lamplighter_model::package::BadBody;
+use quick_xml::escape::{resolve_predefined_entity, unescape};
+use quick_xml::events::attributes::{Attribute, Attributes};
+use quick_xml::events::{BytesCData, BytesRef, BytesStart, BytesText, Event};
+use quick_xml::name::PrefixDeclaration;
+use quick_xml::{Error, XmlVersion};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -19,19 +24,17 @@ const TEXT: usize = 16 * 1024;
 
 const TRUNCATED: &str = "the document ends too early";
 const MALFORMED: &str = "not well-formed XML";
+const ENTITY: &str = "an unknown entity";
 
 /// A pull reader over one document.
-///
-/// Our own, because a PUBLISH costs little else: it reads a typical body in a quarter of the time that quick-xml needs.
-/// Tests hold it and what is written here against quick-xml.
 pub(crate) struct Reader<'a> {
     text: &'a str,
-    at: usize,
+    inner: quick_xml::Reader<&'a [u8]>,
     bindings: SmallVec<[Binding<'a>; 8]>,
-    /// Names of the elements that have begun, as written.
-    open: SmallVec<[&'a str; 8]>,
+    /// How many elements are open.
+    depth: usize,
     /// Attributes of the element that was begun last, as written.
-    attributes: SmallVec<[(&'a str, &'a str); 8]>,
+    attributes: SmallVec<[Attribute<'a>; 8]>,
     /// The element just begun was written `<a/>`.
     empty: bool,
 }
@@ -55,10 +58,10 @@ pub(crate) struct Element<'a> {
 
 enum Token<'a> {
     Start(Element<'a>),
-    /// Raw text, perhaps with escapes.
-    Text(&'a str),
-    /// Text that has no escapes.
-    CData(&'a str),
+    Text(BytesText<'a>),
+    CData(BytesCData<'a>),
+    /// What was written as a reference.
+    Character(char),
     End,
 }
 
@@ -80,17 +83,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
-            at: 0,
+            inner: quick_xml::Reader::from_str(text),
             bindings: SmallVec::new(),
-            open: SmallVec::new(),
+            depth: 0,
             attributes: SmallVec::new(),
             empty: false,
         }
     }
 
-    /// What is wrong here.
+    /// What is wrong with what was read last.
     pub(crate) fn bad(&self, problem: &'static str) -> BadBody {
-        BadBody { place: format!("byte {}", self.at), problem }
+        BadBody { place: format!("byte {}", self.inner.buffer_position()), problem }
     }
 
     /// The root element.
@@ -104,7 +107,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.next()? {
                 Token::Start(element) => return Ok(Some(element)),
-                Token::Text(_) | Token::CData(_) => {}
+                Token::Text(_) | Token::CData(_) | Token::Character(_) => {}
                 Token::End => return Ok(None),
             }
         }
@@ -119,8 +122,9 @@ impl<'a> Reader<'a> {
                     self.skip()?;
                     continue;
                 }
-                Token::Text(part) => self.unescape(part, false)?,
-                Token::CData(part) => Cow::Borrowed(part),
+                Token::Text(part) => part.xml10_content(),
+                Token::CData(part) => part.xml10_content(),
+                Token::Character(one) => Cow::Owned(one.to_string()),
                 Token::End => return Ok(all),
             };
             if all.len() + part.len() > TEXT {
@@ -136,8 +140,8 @@ impl<'a> Reader<'a> {
 
     /// Passes over the element that was begun last.
     pub(crate) fn skip(&mut self) -> Result<(), BadBody> {
-        let outside = self.open.len() - 1;
-        while self.open.len() > outside {
+        let outside = self.depth - 1;
+        while self.depth > outside {
             self.next()?;
         }
         Ok(())
@@ -148,187 +152,95 @@ impl<'a> Reader<'a> {
             self.leave();
             return Ok(Token::End);
         }
-        let bytes = self.text.as_bytes();
         loop {
-            let from = self.at;
-            match (bytes.get(from), bytes.get(from + 1)) {
-                (None, _) => return Err(self.bad(TRUNCATED)),
-                (Some(b'<'), Some(b'/')) => return self.end_tag(),
-                (Some(b'<'), Some(b'?')) => drop(self.until("?>")?),
-                (Some(b'<'), Some(b'!')) => {
-                    let rest = &self.text[from..];
-                    if rest.starts_with("<!--") {
-                        self.at += 4;
-                        self.until("-->")?;
-                    } else if rest.starts_with("<![CDATA[") {
-                        self.at += 9;
-                        return self.until("]]>").map(Token::CData);
-                    } else {
-                        return Err(self.bad("a document type is refused"));
-                    }
+            let from = self.inner.buffer_position() as usize;
+            return match self.inner.read_event() {
+                Ok(Event::Start(tag)) => self.enter(from, &tag).map(Token::Start),
+                Ok(Event::Empty(tag)) => {
+                    self.empty = true;
+                    self.enter(from, &tag).map(Token::Start)
                 }
-                (Some(b'<'), _) => return self.start_tag(),
-                (Some(_), _) => {
-                    let rest = &bytes[from..];
-                    self.at += rest.iter().position(|&byte| byte == b'<').unwrap_or(rest.len());
-                    return Ok(Token::Text(&self.text[from..self.at]));
+                Ok(Event::End(_)) => {
+                    self.leave();
+                    Ok(Token::End)
                 }
-            }
+                Ok(Event::Text(part)) => Ok(Token::Text(part)),
+                Ok(Event::CData(part)) => Ok(Token::CData(part)),
+                Ok(Event::GeneralRef(name)) => character(&name).map(Token::Character).ok_or_else(|| self.bad(ENTITY)),
+                Ok(Event::DocType(_)) => Err(self.bad("a document type is refused")),
+                Ok(Event::Eof) | Err(Error::Syntax(_)) => Err(self.bad(TRUNCATED)),
+                Ok(Event::Comment(_) | Event::PI(_) | Event::Decl(_)) => continue,
+                Err(_) => Err(self.bad(MALFORMED)),
+            };
         }
     }
 
-    /// What stands before `mark`, which is passed over too.
-    fn until(&mut self, mark: &str) -> Result<&'a str, BadBody> {
-        let text = self.text;
-        let (before, _) = text[self.at..].split_once(mark).ok_or_else(|| self.bad(TRUNCATED))?;
-        self.at += before.len() + mark.len();
-        Ok(before)
-    }
-
-    fn end_tag(&mut self) -> Result<Token<'a>, BadBody> {
-        let bytes = self.text.as_bytes();
-        let from = self.at + 2;
-        let length = bytes[from..].iter().position(|&byte| byte == b'>').ok_or_else(|| self.bad(TRUNCATED))?;
-        let name = &self.text[from..from + length];
-        if self.open.last().is_none_or(|open| *open != name && *open != name.trim_ascii_end()) {
-            return Err(self.bad(MALFORMED));
-        }
-        self.at = from + length + 1;
-        self.leave();
-        Ok(Token::End)
-    }
-
-    fn start_tag(&mut self) -> Result<Token<'a>, BadBody> {
-        self.at += 1;
-        let qualified = self.name();
+    /// Begins the element whose tag was written at `from`.
+    fn enter(&mut self, from: usize, tag: &BytesStart<'_>) -> Result<Element<'a>, BadBody> {
+        // The same text as the event's, which lends it for as long as the event lives only.
+        let content = self.text.get(from + 1..).and_then(|rest| rest.get(..tag.len()));
+        let content = content.ok_or_else(|| self.bad(MALFORMED))?;
+        let qualified = &content[..tag.name().into_inner().len()];
         if qualified.is_empty() {
             return Err(self.bad(MALFORMED));
         }
-        if self.open.len() == DEPTH {
+        if self.depth == DEPTH {
             return Err(self.bad("elements nest too deep"));
         }
-        self.open.push(qualified);
+        self.depth += 1;
         self.attributes.clear();
-        loop {
-            self.pass_space();
-            match self.text.as_bytes().get(self.at) {
-                None => return Err(self.bad(TRUNCATED)),
-                Some(b'>') => {
-                    self.at += 1;
-                    break;
-                }
-                Some(b'/') if self.text.as_bytes().get(self.at + 1) == Some(&b'>') => {
-                    self.at += 2;
-                    self.empty = true;
-                    break;
-                }
-                Some(_) => self.one_attribute()?,
+        for attribute in Attributes::new(content, qualified.len()).with_checks(false) {
+            let attribute = attribute.map_err(|_| self.bad(MALFORMED))?;
+            if attribute.value.len() > VALUE {
+                return Err(self.bad("a value is too long"));
             }
+            if self.attributes.len() == ATTRIBUTES {
+                return Err(self.bad("an element has too many attributes"));
+            }
+            if let (Some(declared), Cow::Borrowed(uri)) = (attribute.key.as_namespace_binding(), &attribute.value) {
+                if self.bindings.len() == BINDINGS {
+                    return Err(self.bad("too many namespaces"));
+                }
+                let prefix = match declared {
+                    PrefixDeclaration::Default => "",
+                    PrefixDeclaration::Named(prefix) => prefix,
+                };
+                self.bindings.push(Binding { prefix, uri: uri.trim_ascii(), depth: self.depth });
+            }
+            self.attributes.push(attribute);
         }
         let (prefix, name) = split(qualified);
         let ns = self.binding(prefix).map_or("", |index| self.bindings[index].uri);
-        Ok(Token::Start(Element { ns, name, qualified }))
-    }
-
-    fn one_attribute(&mut self) -> Result<(), BadBody> {
-        let name = self.name();
-        self.pass_space();
-        let bytes = self.text.as_bytes();
-        if name.is_empty() || bytes.get(self.at) != Some(&b'=') {
-            return Err(self.bad(MALFORMED));
-        }
-        self.at += 1;
-        self.pass_space();
-        let quote =
-            *bytes.get(self.at).filter(|byte| matches!(byte, b'"' | b'\'')).ok_or_else(|| self.bad(MALFORMED))?;
-        let from = self.at + 1;
-        let length = bytes[from..].iter().position(|&byte| byte == quote).ok_or_else(|| self.bad(TRUNCATED))?;
-        let value = &self.text[from..from + length];
-        self.at = from + length + 1;
-        if value.len() > VALUE {
-            return Err(self.bad("a value is too long"));
-        }
-        if self.attributes.len() == ATTRIBUTES {
-            return Err(self.bad("an element has too many attributes"));
-        }
-        self.attributes.push((name, value));
-        let prefix = match name.strip_prefix("xmlns") {
-            Some("") => "",
-            Some(rest) if rest.starts_with(':') => &rest[1..],
-            _ => return Ok(()),
-        };
-        if self.bindings.len() == BINDINGS {
-            return Err(self.bad("too many namespaces"));
-        }
-        self.bindings.push(Binding { prefix, uri: value.trim_ascii(), depth: self.open.len() });
-        Ok(())
-    }
-
-    /// Everything up to what may follow a name.
-    fn name(&mut self) -> &'a str {
-        let from = self.at;
-        let rest = &self.text.as_bytes()[from..];
-        let ends = |byte: u8| is_space(byte) || matches!(byte, b'=' | b'/' | b'>' | b'<' | b'"' | b'\'');
-        self.at += rest.iter().position(|&byte| ends(byte)).unwrap_or(rest.len());
-        &self.text[from..self.at]
-    }
-
-    fn pass_space(&mut self) {
-        while self.text.as_bytes().get(self.at).is_some_and(|&byte| is_space(byte)) {
-            self.at += 1;
-        }
+        Ok(Element { ns, name, qualified })
     }
 
     fn leave(&mut self) {
-        while self.bindings.last().is_some_and(|binding| binding.depth >= self.open.len()) {
+        while self.bindings.last().is_some_and(|binding| binding.depth >= self.depth) {
             self.bindings.pop();
         }
-        self.open.pop();
+        self.depth -= 1;
     }
 
     fn binding(&self, prefix: &str) -> Option<usize> {
         self.bindings.iter().rposition(|binding| binding.prefix == prefix)
     }
 
-    /// Escapes and line ends as XML 1.0 sections 2.11 and 3.3.3 read them; characters that XML has not are refused.
-    fn unescape(&self, raw: &'a str, attribute: bool) -> Result<Cow<'a, str>, BadBody> {
-        let special = |byte: u8| byte == b'&' || byte == b'\r' || (attribute && matches!(byte, b'\n' | b'\t'));
-        let mut rest = raw;
-        let mut all = String::new();
-        while let Some(at) = rest.bytes().position(special) {
-            if all.is_empty() {
-                all.reserve(raw.len());
-            }
-            all.push_str(&rest[..at]);
-            let here = &rest[at..];
-            if let Some(name) = here.strip_prefix('&') {
-                let (name, after) = name.split_once(';').ok_or_else(|| self.bad("an unknown entity"))?;
-                all.push(entity(name).ok_or_else(|| self.bad("an unknown entity"))?);
-                rest = after;
-            } else {
-                all.push(if attribute { ' ' } else { '\n' });
-                rest = here.strip_prefix("\r\n").unwrap_or(&here[1..]);
-            }
-        }
-        if rest.len() == raw.len() {
-            return Ok(Cow::Borrowed(raw));
-        }
-        all.push_str(rest);
-        Ok(Cow::Owned(all))
+    fn value(&self, attribute: &Attribute<'a>) -> Result<Cow<'a, str>, BadBody> {
+        attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| self.bad(ENTITY))
     }
 
     /// The attributes of the element that was begun last: names as written, values unescaped.
     pub(crate) fn attributes(&self, mut each: impl FnMut(&'a str, Cow<'a, str>)) -> Result<(), BadBody> {
-        for &(name, value) in &self.attributes {
-            each(name, self.unescape(value, true)?);
+        for attribute in &self.attributes {
+            each(attribute.key.into_inner(), self.value(attribute)?);
         }
         Ok(())
     }
 
     /// One attribute of the element that was begun last, by its name as written.
     pub(crate) fn attribute(&self, name: &str) -> Result<Option<Cow<'a, str>>, BadBody> {
-        let found = self.attributes.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| self.unescape(value, true)).transpose()
+        let found = self.attributes.iter().find(|attribute| attribute.key.into_inner() == name);
+        found.map(|attribute| self.value(attribute)).transpose()
     }
 
     /// Appends the element that was begun last to `out`, so that it stands for itself: every namespace in use is
@@ -336,23 +248,21 @@ impl<'a> Reader<'a> {
     /// `out` would become longer than `room`; then the answer is false.
     pub(crate) fn copy(&mut self, element: Element<'a>, out: &mut Vec<u8>, room: usize) -> Result<bool, BadBody> {
         let start = out.len();
-        let outside = self.open.len() - 1;
-        let outer = self.bindings.iter().take_while(|binding| binding.depth < self.open.len()).count();
+        let outside = self.depth - 1;
+        let outer = self.bindings.iter().take_while(|binding| binding.depth < self.depth).count();
         let mut copy = Copy { used: 0, no_default: false, sound: true, begun: 0, open: SmallVec::new() };
         let declarations = start + 1 + element.qualified.len();
         copy.begin(self, element, outer, out);
-        while self.open.len() > outside {
+        while self.depth > outside {
             let token = self.next()?;
             if !copy.sound || out.len() > room {
                 continue;
             }
             match token {
                 Token::Start(element) => copy.begin(self, element, outer, out),
-                Token::Text(part) => match self.unescape(part, false) {
-                    Ok(part) => text(out, &part),
-                    Err(_) => copy.sound = false,
-                },
-                Token::CData(part) => text(out, part),
+                Token::Text(part) => text(out, &part.xml10_content()),
+                Token::CData(part) => text(out, &part.xml10_content()),
+                Token::Character(one) => text(out, one.encode_utf8(&mut [0; 4])),
                 Token::End => copy.end(out),
             }
         }
@@ -366,7 +276,7 @@ impl<'a> Reader<'a> {
                         declared.extend_from_slice(binding.prefix.as_bytes());
                     }
                     declared.extend_from_slice(b"=\"");
-                    value(&mut declared, &self.unescape(binding.uri, true)?);
+                    value(&mut declared, &unescape(binding.uri).map_err(|_| self.bad(ENTITY))?);
                     declared.push(b'"');
                 }
             }
@@ -402,12 +312,14 @@ impl<'a> Copy<'a> {
         self.open.push(element.qualified);
         self.resolve(reader, element.qualified, true, outer);
         let mut seen: SmallVec<[(&str, &str); 8]> = SmallVec::new();
-        for &(name, raw) in &reader.attributes {
+        for attribute in &reader.attributes {
+            let name = attribute.key.into_inner();
             let (prefix, local) = split(name);
             let declares = prefix == "xmlns" || name == "xmlns";
             let ns = if declares {
                 // Prefixes may neither be undeclared nor be the reserved ones.
-                self.sound &= name == "xmlns" || (!raw.trim().is_empty() && local != "xml" && local != "xmlns");
+                self.sound &=
+                    name == "xmlns" || (!attribute.value.trim().is_empty() && local != "xml" && local != "xmlns");
                 self.sound &= is_name(local);
                 "xmlns"
             } else {
@@ -415,7 +327,7 @@ impl<'a> Copy<'a> {
             };
             self.sound &= !seen.contains(&(ns, local));
             seen.push((ns, local));
-            let Ok(unescaped) = reader.unescape(raw, true) else {
+            let Ok(unescaped) = reader.value(attribute) else {
                 self.sound = false;
                 return;
             };
@@ -465,28 +377,12 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// The character of an entity or character reference; only those that XML has.
-fn entity(name: &str) -> Option<char> {
-    let number = |digits: &str, radix| {
-        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        let legal = |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
-        u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(legal)
-    };
-    match name {
-        "amp" => Some('&'),
-        "lt" => Some('<'),
-        "gt" => Some('>'),
-        "quot" => Some('"'),
-        "apos" => Some('\''),
-        _ => match name.strip_prefix("#x") {
-            Some(digits) => number(digits, 16),
-            None => number(name.strip_prefix('#')?, 10),
-        },
+/// The character that a reference stands for; there are no entities but those that XML has itself.
+fn character(name: &BytesRef<'_>) -> Option<char> {
+    match name.resolve_char_ref() {
+        Ok(None) => resolve_predefined_entity(name)?.chars().next(),
+        numbered => numbered.ok()?,
     }
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// Prefix and local name.
@@ -567,98 +463,140 @@ fn escape(out: &mut Vec<u8>, text: &str, attribute: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Chance, PIECES, mutate};
-    use quick_xml::events::{BytesStart, Event};
+    use expect_test::{Expect, expect};
 
-    /// What a document says, as far as it is well-formed: names, attributes and texts.
-    fn ours(text: &str) -> Option<String> {
+    /// What a document says: names with their namespaces, attributes and texts.
+    fn said(text: &str) -> Result<String, BadBody> {
+        fn inside(reader: &mut Reader<'_>, element: Element<'_>, said: &mut String) -> Result<(), BadBody> {
+            *said += &format!("<{}|{}", element.ns, element.name);
+            reader.attributes(|name, value| *said += &format!(" {name}={value:?}"))?;
+            *said += ">";
+            loop {
+                match reader.next()? {
+                    Token::Start(child) => inside(reader, child, said)?,
+                    Token::Text(part) => *said += &part.xml10_content(),
+                    Token::CData(part) => *said += &format!("[{}]", part.xml10_content()),
+                    Token::Character(one) => *said += &format!("({one})"),
+                    Token::End => break *said += "</>",
+                }
+            }
+            Ok(())
+        }
         let mut reader = Reader::new(text);
+        let root = reader.root()?;
         let mut said = String::new();
-        let (mut depth, mut begun) = (0, false);
-        loop {
-            match reader.next().ok()? {
-                Token::Start(element) => {
-                    depth += 1;
-                    begun = true;
-                    said += &format!("<{}", element.qualified);
-                    reader.attributes(|name, value| said += &format!(" {name}={value:?}")).ok()?;
-                }
-                Token::Text(part) => said += &reader.unescape(part, false).ok()?,
-                Token::CData(part) => said += &part.replace("\r\n", "\n").replace('\r', "\n"),
-                Token::End => {
-                    depth -= 1;
-                    said += ">";
-                }
-            }
-            if depth == 0 && begun {
-                return Some(said);
-            }
-        }
+        inside(&mut reader, root, &mut said)?;
+        Ok(said)
     }
 
-    fn theirs(text: &str) -> Option<String> {
-        let mut reader = quick_xml::Reader::from_str(text);
-        let mut said = String::new();
-        let (mut depth, mut begun) = (0, false);
-        let begin = |start: &BytesStart<'_>, said: &mut String| {
-            *said += &format!("<{}", start.name().into_inner());
-            for attribute in start.attributes().with_checks(false) {
-                let attribute = attribute.ok()?;
-                let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).ok()?;
-                *said += &format!(" {}={value:?}", attribute.key.into_inner());
-            }
-            Some(())
-        };
-        loop {
-            match reader.read_event().ok()? {
-                Event::Start(start) => {
-                    depth += 1;
-                    begun = true;
-                    begin(&start, &mut said)?;
-                }
-                Event::Empty(start) => {
-                    begun = true;
-                    begin(&start, &mut said)?;
-                    said += ">";
-                }
-                Event::End(_) => {
-                    depth -= 1;
-                    said += ">";
-                }
-                Event::Text(part) => said += &part.xml10_content(),
-                Event::CData(part) => said += &part.xml10_content(),
-                Event::GeneralRef(name) => said += &quick_xml::escape::unescape(&format!("&{};", &*name)).ok()?,
-                Event::DocType(_) | Event::Eof => return None,
-                Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
-            }
-            if depth == 0 && begun {
-                return Some(said);
-            }
-        }
+    fn check(text: &str, expected: Expect) {
+        expected.assert_eq(&said(text).unwrap_or_else(|error| format!("error: {error}")));
     }
 
-    /// Where both readers take a document, both take it for the same; and ours takes what is left whole.
     #[test]
-    fn another_reader_agrees() {
-        let seeds = [
-            include_str!("testdata/publication_every_field.xml"),
-            include_str!("testdata/publication_rich_presence.xml"),
-            "<a b = '1'\tc=\"&#x41;&amp;\r\n\"\n><!-- > --><?a ?><b/>x&lt;y<![CDATA[<&]]>\r\n</a >",
-        ];
-        for seed in seeds {
-            assert_eq!(ours(seed).unwrap(), theirs(seed).unwrap());
+    fn whatever_way_it_is_written() {
+        check(
+            "<?xml version='1.0'?>\n<!-- > --><a b = '1'\tc=\"'>\"\n><?a ?><b/>x<b\t></b ></a\r\n>",
+            expect![[r#"<|a b="1" c="'>"><|b></>x<|b></></>"#]],
+        );
+        check("<a>&lt;&#65;&#x1F600;&amp;<![CDATA[<&]]]>&gt;]]></a>", expect!["<|a>(<)(A)(😀)(&)[<&]](>)]]></>"]);
+        check("<a b='&lt;&#65;&quot;&apos;&#10;'/>", expect![[r#"<|a b="<A\"'\n"></>"#]]);
+        check(
+            "<a b='1\r\n2\n3\r4\t5'>1\r\n2\n3\r4\t5<![CDATA[\r\n]]></a>",
+            expect![[r#"
+            <|a b="1 2 3 4 5">1
+            2
+            3
+            4	5[
+            ]</>"#]],
+        );
+        check("<a>one</a><b>two", expect!["<|a>one</>"]);
+    }
+
+    #[test]
+    fn namespaces() {
+        check(
+            "<a><b xmlns=' urn:1 '><c/></b><d/></a>",
+            expect![[r#"<|a><urn:1|b xmlns=" urn:1 "><urn:1|c></></><|d></></>"#]],
+        );
+        check(
+            "<p:a xmlns:p='urn:1' xmlns='urn:2'><b xmlns:p='urn:3'><p:c/></b><p:d xmlns=''><e/></p:d></p:a>",
+            expect![[
+                r#"<urn:1|a xmlns:p="urn:1" xmlns="urn:2"><urn:2|b xmlns:p="urn:3"><urn:3|c></></><urn:1|d xmlns=""><|e></></></>"#
+            ]],
+        );
+        check("<p:a/>", expect!["<|a></>"]);
+    }
+
+    #[test]
+    fn what_is_malformed() {
+        for text in
+            ["", "text", "<", "<a", "<a b='>", "<a>", "<a><b></b>", "<a><!-- ", "<a><![CDATA[</a>", "<?a ", "<a></a"]
+        {
+            assert_eq!(said(text).unwrap_err().problem, TRUNCATED, "{text}");
         }
-        let mut chance = Chance(23);
-        let mut both = 0;
-        for round in 0..20_000 {
-            let body = mutate(&mut chance, seeds[round % seeds.len()].as_bytes(), &PIECES);
-            let Ok(text) = std::str::from_utf8(&body) else { continue };
-            if let (Some(ours), Some(theirs)) = (ours(text), theirs(text)) {
-                assert_eq!(ours, theirs, "in {text}");
-                both += 1;
-            }
+        for text in [
+            "</a>",
+            "<a></b>",
+            "<a><b></a></b>",
+            "< a/>",
+            "<>",
+            "<a b/>",
+            "<a b=c/>",
+            "<a 'b'/>",
+            "<a>&b</a>",
+            "<a>&</a>",
+        ] {
+            assert_eq!(said(text).unwrap_err().problem, MALFORMED, "{text}");
         }
-        assert!(both > 1000, "only {both} were well-formed");
+        let unknown = ["", "nbsp", "#", "#x", "#0", "#xD800", "#x110000", "#+65", "#-1", "#99999999999"];
+        for name in unknown {
+            assert_eq!(said(&format!("<a>&{name};</a>")).unwrap_err().problem, ENTITY, "{name}");
+            assert_eq!(said(&format!("<a b='&{name};'/>")).unwrap_err().problem, ENTITY, "{name}");
+        }
+    }
+
+    /// Places are bytes of the document, after what is wrong.
+    #[test]
+    fn places() {
+        check("<a>\u{e4}</b>", expect!["error: byte 9: not well-formed XML"]);
+        check("<a><b c='1' d></a>", expect!["error: byte 14: not well-formed XML"]);
+        check("<a>12&nbsp;</a>", expect!["error: byte 11: an unknown entity"]);
+        check("<!DOCTYPE a [<!ENTITY b '&c;&c;'>]><a>&b;</a>", expect!["error: byte 35: a document type is refused"]);
+    }
+
+    #[test]
+    fn bounds() {
+        let nested = |depth| said(&("<a>".repeat(depth) + &"</a>".repeat(depth))).map(drop);
+        assert_eq!(nested(DEPTH), Ok(()));
+        assert_eq!(nested(DEPTH + 1).unwrap_err().problem, "elements nest too deep");
+        let tag = |what: &str, count| {
+            let attributes: String = (0..count).map(|n| format!(" {what}{n}=''")).collect();
+            said(&format!("<a{attributes}/>")).map(drop)
+        };
+        assert_eq!(tag("b", ATTRIBUTES), Ok(()));
+        assert_eq!(tag("b", ATTRIBUTES + 1).unwrap_err().problem, "an element has too many attributes");
+        let scoped = |count| {
+            let inner: String = (0..count).map(|n| format!("<a xmlns:p{n}='u'/>")).collect();
+            let outer: String = (1..BINDINGS).map(|n| format!(" xmlns:q{n}='u'")).collect();
+            said(&format!("<a{outer}>{inner}</a>")).map(drop)
+        };
+        assert_eq!(scoped(100), Ok(()));
+        let twice =
+            format!("<a{0}><a{0}/></a>", (0..BINDINGS / 2 + 1).map(|n| format!(" xmlns:p{n}='u'")).collect::<String>());
+        assert_eq!(said(&twice).unwrap_err().problem, "too many namespaces");
+        let value = |length| said(&format!("<a b='{}'/>", "x".repeat(length))).map(drop);
+        assert_eq!(value(VALUE), Ok(()));
+        assert_eq!(value(VALUE + 1).unwrap_err().problem, "a value is too long");
+        let text = |inside: String| {
+            let document = format!("<a>{inside}</a>");
+            let mut reader = Reader::new(&document);
+            reader.root().and_then(|_| Ok(reader.text()?.len()))
+        };
+        assert_eq!(text("x".repeat(TEXT)), Ok(TEXT));
+        for inside in ["x".repeat(TEXT + 1), "&amp;".repeat(TEXT + 1), "<![CDATA[x]]>".repeat(TEXT + 1)] {
+            assert_eq!(text(inside).unwrap_err().problem, "a text is too long");
+        }
     }
 
     #[test]
@@ -673,16 +611,5 @@ mod tests {
         check("<a b=\"c\">'&amp;'", "&lt;a b=&quot;c&quot;&gt;'&amp;amp;'", "&lt;a b=\"c\"&gt;'&amp;amp;'");
         check("\r\n\t", "&#13;&#10;&#9;", "&#13;\n\t");
         check("\0\u{1}\u{1f}\u{fffe}x\u{ffff}\u{fffd}", "x\u{fffd}", "x\u{fffd}");
-    }
-
-    #[test]
-    fn references() {
-        let known = ["amp", "lt", "gt", "quot", "apos", "#65", "#x1F600", "#x0041", "#10"].map(entity);
-        assert_eq!(known, ['&', '<', '>', '"', '\'', 'A', '\u{1f600}', 'A', '\n'].map(Some));
-        for unknown in
-            ["", "nbsp", "#", "#x", "#0", "#x1F", "#xD800", "#xFFFF", "#x110000", "#+65", "#-1", "#99999999999"]
-        {
-            assert_eq!(entity(unknown), None, "{unknown}");
-        }
     }
 }
