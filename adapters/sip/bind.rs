@@ -22,7 +22,7 @@ pub struct BindError {
 }
 
 /// The transport as `sip.listen` spells it.
-pub fn name(transport: Transport) -> &'static str {
+fn name(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",

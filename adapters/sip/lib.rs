@@ -8,6 +8,6 @@ mod bind;
 mod streams;
 mod udp;
 
-pub use bind::{BindError, name};
+pub use bind::BindError;
 pub use streams::{Counts, Listener, Settings, Sink, Streams, Writer};
 pub use udp::{BUFFER, Buffer, Datagram, Outgoing, Sent, Udp};
