@@ -1,7 +1,8 @@
 //! Reading the XML of peers within bounds, and writing XML that any reader takes.
 //!
-//! Tokens and attributes are taken apart by quick-xml. Names are told apart by namespace, never by prefix. Document types, and with them entities, are refused; depth,
-//! names in scope, attributes and the length of one value are bounded; everything else is linear in the body.
+//! Tokens and attributes are taken apart by quick-xml. Names are told apart by namespace, never by prefix. Document
+//! types, and with them entities, are refused; depth, names in scope, attributes and the length of one value are
+//! bounded; everything else is linear in the body.
 
 use lamplighter_model::package::BadBody;
 use quick_xml::escape::{resolve_predefined_entity, unescape};
