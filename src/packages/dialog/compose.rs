@@ -62,6 +62,7 @@ pub(super) fn residue(old: &Dialogs, new: Option<&Dialogs>) -> Option<Dialogs> {
 struct Said<'a> {
     dialog: &'a Arc<Dialog>,
     source: &'a str,
+    since: Time,
     stamp: Stamp,
     live: bool,
     shown: bool,
@@ -88,7 +89,7 @@ pub(super) fn compose(config: Config, now: Time, sources: &[Sourced<'_, Dialogs>
                     continue;
                 }
             }
-            said.push(Said { dialog, source, stamp, live, shown });
+            said.push(Said { dialog, source, since: dialog.since, stamp, live, shown });
         }
     }
     if said.len() > 1 {
@@ -97,7 +98,7 @@ pub(super) fn compose(config: Config, now: Time, sources: &[Sourced<'_, Dialogs>
     }
     said.retain(|said| said.shown);
     said.sort_by(|a, b| {
-        let key = |said: &Said<'_>| (said.dialog.since, said.stamp);
+        let key = |said: &Said<'_>| (said.since, said.stamp);
         key(a)
             .cmp(&key(b))
             .then_with(|| (a.source, &a.dialog.id, a.dialog.call()).cmp(&(b.source, &b.dialog.id, b.dialog.call())))
@@ -107,7 +108,10 @@ pub(super) fn compose(config: Config, now: Time, sources: &[Sourced<'_, Dialogs>
         let (call, one, other) = said[index].dialog.call().unwrap_or_default();
         Seed(0, 0).fingerprint(&[said[index].source, call, one, other].map(str::as_bytes)) as u32
     });
-    let shown = said.iter().zip(ids).map(|(said, id)| Shown { dialog: said.dialog.clone(), id, stamp: said.stamp });
+    let shown = said.iter().zip(ids).map(|(said, id)| {
+        let &Said { dialog, since, stamp, .. } = said;
+        Shown { dialog: dialog.clone(), id, since, stamp }
+    });
     Composed { state: State { shown: shown.collect() }, again }
 }
 
@@ -128,7 +132,8 @@ fn hide_superseded(said: &mut [Said<'_>]) {
     }
 }
 
-/// Across sources a call is shown once: what is over anywhere is over everywhere, else the newest wins.
+/// Across sources a call is shown once: what is over anywhere is over everywhere, else the newest wins. It began when
+/// the first knew of it; one that is over may have been another under the same name.
 fn hide_doubles(said: &mut [Said<'_>]) {
     said.sort_by(|a, b| {
         a.dialog.call().cmp(&b.dialog.call()).then_with(|| (b.stamp, b.source).cmp(&(a.stamp, a.source)))
@@ -141,8 +146,10 @@ fn hide_doubles(said: &mut [Said<'_>]) {
         let mut over = group.iter().filter(|said| said.over()).map(|said| said.source);
         let first = over.next();
         let several = first.is_some_and(|first| over.any(|source| source != first));
+        let began = group.iter().filter(|said| !said.over()).map(|said| said.since).min();
         let mut winner = None;
         for said in group {
+            said.since = began.map_or(said.since, |began| began.min(said.since));
             let beaten = !said.over() && first.is_some_and(|first| several || first != said.source);
             said.shown &= !beaten && winner.is_none_or(|winner| winner == said.source);
             if said.shown {

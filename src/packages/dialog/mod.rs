@@ -217,6 +217,8 @@ pub struct Shown {
     dialog: Arc<Dialog>,
     /// In place of the dialog's own id, where two publications use the same.
     id: Option<Box<str>>,
+    /// When the call began, of all that know of it the earliest.
+    since: Time,
     stamp: Stamp,
 }
 

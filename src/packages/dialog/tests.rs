@@ -59,7 +59,7 @@ fn constant_id_per_extension() {
     let sources = [sourced("a", 10, &again), residue("a", 5, &tombstone)];
     let state = in_any_order(&package(), at(10), &sources).state;
     assert_eq!(shown(&state), "1001=early");
-    assert_eq!(state.shown[0].dialog.since, at(10));
+    assert_eq!(state.shown[0].since, at(10));
 }
 
 /// Habit two: phones that count from `1`, so that two phones of one presentity use the same ids.
@@ -150,7 +150,7 @@ fn equal_state_is_no_change() {
     let before = package().compose(at(0), ME, &[sourced("a", 0, &first)]).state;
     let after = package().compose(at(30), ME, &[sourced("a", 30, &again)]).state;
     assert!(!package().is_change(&before, &after));
-    assert_eq!(after.shown[0].dialog.since, before.shown[0].dialog.since, "carried over");
+    assert_eq!(after.shown[0].since, before.shown[0].since, "carried over");
     let held = package().merge(&again, read_file(31, &PHONE.replace("pval=\"yes\"", "pvalue=\"no\"")));
     let held = package().compose(at(31), ME, &[sourced("a", 31, &held)]).state;
     assert!(package().is_change(&after, &held));
@@ -224,7 +224,8 @@ fn one_call_of_two_publishers_is_shown_once() {
     let phone = read_at(0, &dialog("1", "c", ("lt", "rt"), "early"));
     let proxy = read_at(2, &dialog("c", "c", ("rt", "lt"), "confirmed"));
     let sources = [sourced("phone", 0, &phone), sourced("proxy", 2, &proxy)];
-    assert_eq!(shown(&in_any_order(&package(), at(2), &sources).state), "c=confirmed");
+    let state = in_any_order(&package(), at(2), &sources).state;
+    assert_eq!((&*shown(&state), state.shown[0].since), ("c=confirmed", at(0)), "since the first knew of it");
     // Without both tags nothing says that it is one call.
     let early = read_at(2, "<dialog id='c' call-id='c' local-tag='lt'><state>early</state></dialog>");
     let sources = [sourced("phone", 0, &phone), sourced("proxy", 2, &early)];
@@ -243,6 +244,19 @@ fn terminated_beats_what_others_still_say() {
         assert_eq!(shown(&composed.state), "c=terminated 2=early", "a fork with another tag rings on");
         assert_eq!(composed.again, Some(at(64)));
     }
+    // It lasted since the first knew of it.
+    let ringing = read_at(0, &dialog("1", "c", ("b", "a"), "early"));
+    let ended = read_at(9, &dialog("c", "c", ("a", "b"), "terminated"));
+    let state = in_any_order(&package(), at(9), &[sourced("phone", 0, &ringing), sourced("proxy", 9, &ended)]).state;
+    assert!(json(&package(), &state, View::Full).contains("\"duration_ms\":9000"));
+    // What is over may have been another call.
+    let state = in_any_order(
+        &package(),
+        at(9),
+        &[residue("phone", 0, &over), sourced("phone", 9, &read_at(9, &dialog("c", "c", ("a", "b"), "early")))],
+    )
+    .state;
+    assert_eq!((&*shown(&state), state.shown[0].since), ("c=early", at(9)));
     // As long as the publication lives it wins, although its dialog is not shown any more.
     let sources = [sourced("proxy", 0, &over), sourced("phone", 1, &late)];
     assert_eq!(shown(&in_any_order(&package(), at(100), &sources).state), "");
@@ -308,7 +322,7 @@ fn partial_documents_merge() {
     let merged = package().merge(&old, read(&partial, modifies));
     let state = package().compose(at(5), ME, &[sourced("a", 5, &merged)]).state;
     assert_eq!(shown(&state), "1=confirmed 2=confirmed");
-    assert_eq!(state.shown[1].dialog.since, at(0));
+    assert_eq!(state.shown[1].since, at(0));
     assert_eq!(state.shown[1].dialog.answered, Some(at(5)));
     let initial = read(&partial, reading(5));
     let state = package().compose(at(5), ME, &[sourced("a", 5, &initial)]).state;

@@ -1,7 +1,7 @@
 //! Writing documents for phones and JSON for the feed.
 
 use super::{Dialog, Direction, Lamp, NAMESPACE, Party, Progress, Shown, State};
-use crate::json::{Object, string};
+use crate::json::Object;
 use crate::xml::{text, value};
 use lamplighter_model::config::{Idle, Profile};
 use lamplighter_model::hash::Seed;
@@ -202,7 +202,7 @@ fn call(shown: &Shown, view: View, out: &mut Vec<u8>) {
     let mut object = Object::new(out);
     who(&mut object, shown, view);
     object.string("state", dialog.progress.name());
-    object.number("since", dialog.since.as_millis());
+    object.number("since", shown.since.as_millis());
     time(&mut object, "answered", dialog.answered);
     object.flag("hold", Lamp::of(dialog) == Lamp::Hold);
     if view == View::Full
@@ -229,10 +229,10 @@ fn over(shown: &Shown, view: View, out: &mut Vec<u8>) {
     if let Some(code) = dialog.code {
         object.number("code", code);
     }
-    object.number("since", dialog.since.as_millis());
+    object.number("since", shown.since.as_millis());
     time(&mut object, "answered", dialog.answered);
     if let Some(ended) = dialog.ended {
-        object.number("duration_ms", ended.since(dialog.since).as_millis());
+        object.number("duration_ms", ended.since(shown.since).as_millis());
     }
     object.end();
 }
@@ -263,7 +263,10 @@ fn who(object: &mut Object<'_>, shown: &Shown, view: View) {
     if view == View::Full
         && let Some(local) = &dialog.local.identity
     {
-        string(object.member("local"), local);
+        object.string("local", local);
+        if let Some(display) = &dialog.local.display {
+            object.string("local_name", display);
+        }
     }
 }
 
