@@ -368,7 +368,8 @@ impl Bus {
             Some(old) => package.is_change(old, &state),
             None => true,
         };
-        let silent = !notify && resource.said && !said;
+        // Watchers see the same document whether an idle phone says so or nobody says anything; the mirror tells them apart.
+        let silent = !notify && resource.said != said;
         resource.state = Some(state.clone());
         resource.said = said;
         resource.rendered.clear();

@@ -26,6 +26,26 @@ fn a_publication_is_made_refreshed_modified_and_removed() {
     assert_eq!(reasons, ["published", "published", "withdrawn"], "a refresh changes nothing");
 }
 
+/// A phone without calls and a phone that says nothing are one document to watchers, but two states in the mirror.
+#[test]
+fn the_mirror_learns_who_says_something_although_watchers_see_no_change() {
+    let mut gateway = Gateway::new();
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "Expires: 3600\n"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let idle = "<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"0\" state=\"full\" \
+                entity=\"sip:1@example.com\"/>";
+    let dialogs = |gateway: &Gateway| -> Vec<(u64, bool)> {
+        let changes = gateway.changes.iter().filter(|one| one.package.0 == 0);
+        changes.map(|one| (one.seq, one.state.is_some())).collect()
+    };
+    let made = gateway.udp(OTHER, &publish(1, "", idle));
+    assert_eq!((status(&made), notifies(&made)), (200, 0));
+    assert_eq!(dialogs(&gateway), [(1, true)]);
+    let removed = gateway.udp(OTHER, &publish(2, &format!("SIP-If-Match: {}\nExpires: 0\n", etag(&made)), ""));
+    assert_eq!((status(&removed), notifies(&removed)), (200, 0));
+    assert_eq!(dialogs(&gateway), [(1, true), (2, false)]);
+}
+
 #[test]
 fn a_retransmission_gets_the_same_answer_and_makes_nothing() {
     let mut gateway = Gateway::new();
