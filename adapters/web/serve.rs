@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 /// How long an HTTP connection may be used before it has to be made anew; the feed's are not bound by it.
 const HTTP_LIFE: Duration = Duration::from_secs(300);
 /// How long connections may take to end when the gateway stops.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, such as for want of file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -45,7 +45,7 @@ pub(crate) struct Connection {
 }
 
 /// Serves until `stop` turns true (or its sender is gone), then says goodbye to all feed clients and returns once
-/// they have left, at most five seconds later.
+/// they have left, at most a second later.
 pub async fn serve(
     config: Config,
     port: Port,

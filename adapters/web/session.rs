@@ -13,13 +13,15 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout, timeout_at};
 
 /// The subprotocol.
 pub(crate) const PROTOCOL: &str = "presence.v1";
 /// How long a client may take to answer a close frame; one that is slow gets longer to see why.
 const GOODBYE: Duration = Duration::from_secs(2);
 const SLOW_GOODBYE: Duration = Duration::from_secs(5);
+/// The same when the gateway stops, which does not wait for those who do not listen.
+const LAST_GOODBYE: Duration = Duration::from_millis(250);
 /// Frames of one flush before the client's own frames get their turn.
 const BURST: usize = 32;
 /// Commands refused in a row for their rate before the connection is closed.
@@ -84,7 +86,7 @@ pub(crate) async fn session(app: Arc<App>, socket: WebSocket, peer: SocketAddr, 
             session.app.metrics.slow.fetch_add(1, Relaxed);
         }
         let patience = if code == 4408 { SLOW_GOODBYE } else { GOODBYE };
-        let Session { mut socket, .. } = session;
+        let Session { mut socket, app, .. } = session;
         let farewell = async {
             let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
             if socket.send(Message::Close(Some(frame))).await.is_ok() {
@@ -92,7 +94,10 @@ pub(crate) async fn session(app: Arc<App>, socket: WebSocket, peer: SocketAddr, 
             }
         };
         // A client that does not answer is dropped.
-        let _ = timeout(patience, farewell).await;
+        tokio::select! {
+            _ = timeout(patience, farewell) => {}
+            () = given_up(&app) => {}
+        }
     }
 }
 
@@ -115,8 +120,12 @@ impl Session {
             return Err(End::Close(4404, "unknown protocol version"));
         }
         let deadline = Instant::now() + self.app.config.hello_timeout;
+        let mut stop = self.app.stop.clone();
         loop {
-            let message = timeout_at(deadline, self.socket.next()).await;
+            let message = tokio::select! {
+                message = timeout_at(deadline, self.socket.next()) => message,
+                () = stopped(&mut stop) => return self.bye().await,
+            };
             let message = message.map_err(|_| End::Close(4401, "no hello"))?;
             match self.heard(message)? {
                 None => {}
@@ -551,12 +560,22 @@ impl Session {
     }
 
     async fn deliver(&mut self, message: Message) -> Result<(), End> {
-        match timeout(self.app.config.stall, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::Gone),
-            Err(_) => Err(SLOW),
+        tokio::select! {
+            biased;
+            sent = timeout(self.app.config.stall, self.socket.send(message)) => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(End::Gone),
+                Err(_) => Err(SLOW),
+            },
+            () = given_up(&self.app) => Err(End::Gone),
         }
     }
+}
+
+/// Returns when the gateway has been stopping for as long as it waits for a client.
+async fn given_up(app: &App) {
+    stopped(&mut app.stop.clone()).await;
+    sleep(LAST_GOODBYE).await;
 }
 
 struct Prepared {
