@@ -375,7 +375,12 @@ impl Engine {
             until: now + expires,
             flow,
             source,
-            state: if fetch && state == State::Active { State::Ending(Reason::Timeout) } else { state },
+            state: match state {
+                State::Active if fetch => State::Ending(Reason::Timeout),
+                State::Pending if fetch => State::Ending(Reason::GiveUp),
+                _ => state,
+            },
+            told: state == State::Active,
             delivery,
             dirty: false,
             owed: true,
@@ -385,9 +390,6 @@ impl Engine {
             notified: Time::default(),
             timer: None,
         });
-        if fetch && state == State::Pending {
-            self.notifier.at(index).state = State::Ending(Reason::Rejected); // nothing may be told, nothing is kept
-        }
         if let Ok(Destination::Host { host, port, transport }) = destination {
             self.look_up(index, host, port, transport);
             self.notifier.arm(index);
@@ -544,9 +546,11 @@ impl Engine {
         subscription.until = now + expires;
         subscription.state = match allowed {
             Ok(state) if !expires.is_zero() => state,
-            Ok(State::Pending) | Err(_) => State::Ending(Reason::Rejected),
+            Ok(State::Pending) => State::Ending(Reason::GiveUp),
             Ok(_) => State::Ending(Reason::Timeout),
+            Err(_) => State::Ending(Reason::Rejected),
         };
+        subscription.told = allowed == Ok(State::Active);
         if old_flow.connection != new_flow.connection {
             self.notifier.detach(index, old_flow);
             self.notifier.attach(index, new_flow);
@@ -631,8 +635,7 @@ impl Engine {
             return;
         }
         (subscription.owed, subscription.dirty) = (false, false);
-        let told = matches!(subscription.state, State::Active | State::Ending(Reason::Timeout | Reason::Deactivated));
-        let body = told.then(|| host.body(now, subscription.resource, subscription.how));
+        let body = subscription.told.then(|| host.body(now, subscription.resource, subscription.how));
         if let Some(body) = &body
             && !body.bytes.is_empty()
         {
@@ -805,7 +808,8 @@ impl Engine {
             if matches!(subscription.delivery, Delivery::Dormant(_) | Delivery::Resolving) {
                 return self.forget(now, index, host);
             }
-            subscription.state = State::Ending(Reason::Timeout);
+            let given_up = subscription.state == State::Pending;
+            subscription.state = State::Ending(if given_up { Reason::GiveUp } else { Reason::Timeout });
             subscription.owed = true;
             return self.deliver(now, index, host, out);
         }
@@ -884,7 +888,7 @@ impl Engine {
             if !subscription.is_live() || subscription.state == state {
                 continue;
             }
-            subscription.state = state;
+            (subscription.state, subscription.told) = (state, state == State::Active);
             subscription.owed = true;
             let resource = subscription.resource;
             host.note(now, resource, "policy has changed for a watcher", "configuration");

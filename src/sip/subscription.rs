@@ -55,6 +55,8 @@ pub struct Subscription {
     pub source: std::net::IpAddr,
     /// What it has come to.
     pub state: State,
+    /// Policy lets it see the state; also its last NOTIFY tells nothing otherwise.
+    pub told: bool,
     /// What the NOTIFY in flight is waiting for.
     pub delivery: Delivery,
     /// The state has changed since the last NOTIFY.
@@ -91,6 +93,8 @@ pub enum Reason {
     Timeout,
     /// Policy has changed.
     Rejected,
+    /// It ended before anybody gave permission.
+    GiveUp,
     /// We stop; come again elsewhere.
     Deactivated,
 }
@@ -100,6 +104,7 @@ impl Reason {
         match self {
             Self::Timeout => b"timeout",
             Self::Rejected => b"rejected",
+            Self::GiveUp => b"giveup",
             Self::Deactivated => b"deactivated",
         }
     }

@@ -141,6 +141,30 @@ fn pending_subscriptions_wait_for_permission() {
     assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=rejected", ""));
 }
 
+/// DI-11: however a pending subscription ends, its last NOTIFY tells nothing.
+#[test]
+fn pending_subscriptions_learn_nothing_from_their_end() {
+    let guest = "192.0.2.77:5060";
+    let pending = || {
+        let mut gateway = Gateway::new();
+        ring(&mut gateway, 1, "a", "early");
+        let sent = gateway.udp(guest, &subscribe("g", 1, "", ""));
+        gateway.reply(&notify(&sent).clone(), "200 OK");
+        (gateway, to_tag(answer(&sent)).to_owned())
+    };
+    let (mut gateway, _) = pending();
+    let sent = gateway.wait(Duration::from_millis(600_100));
+    assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=giveup", ""));
+    let (mut gateway, _) = pending();
+    let sent = gateway.stop();
+    assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=deactivated", ""));
+    let (mut gateway, tag) = pending();
+    let sent = gateway.udp(guest, &subscribe("g", 2, &tag, "Expires: 0\n"));
+    assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=giveup", ""));
+    let sent = gateway.udp(guest, &subscribe("fetch", 1, "", "Expires: 0\n"));
+    assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=giveup", ""));
+}
+
 /// TR-02
 #[test]
 fn an_unanswered_notify_is_sent_again_and_one_silence_ends_nothing() {
