@@ -190,6 +190,11 @@ impl Port {
         tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Busy::Late)?.map_err(|_| Busy::Gone)
     }
 
+    /// How many shards there are; they are numbered from zero.
+    pub fn shards(&self) -> usize {
+        self.shared.shards.len()
+    }
+
     /// The shard that owns this canonical address.
     pub fn owner(&self, resource: &str) -> usize {
         usize::from(Slot::of(resource).shard(self.shared.shards.len() as u8))

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub struct Admin {
     /// Appends everybody else's metrics in the text format of Prometheus.
     pub metrics: Arc<dyn Fn(&mut String) + Send + Sync>,
-    /// Whether all is well; else what is not.
+    /// Whether all is well, apart from shards and hub, which are asked; else what is not.
     pub ready: Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
 }
 

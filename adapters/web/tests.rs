@@ -656,6 +656,34 @@ async fn a_stop_says_goodbye() {
     assert!(TcpStream::connect(rig.address).await.is_err());
 }
 
+/// Neither who answers nothing, nor who reads nothing, nor who never gets to the point.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_nobody_for_long() {
+    let mut rig = Rig::new(|config, _| config.send_buffer = 4096).await;
+    let mut silent = rig.client().await;
+    silent.sub(json!({})).await;
+    let upgrade = format!("ws://{}/v1/feed", rig.address).into_client_request().unwrap();
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let _speechless = tokio_tungstenite::client_async(upgrade, stream).await.unwrap();
+    let mut half = TcpStream::connect(rig.address).await.unwrap();
+    half.write_all(b"GET /v1/state HTTP/1.1\r\nHost: loc").await.unwrap();
+    let mut other = rig.client().await;
+    other.sub(json!({})).await;
+    // More than the buffers between us take: it falls behind by rounds.
+    let mut round = 0;
+    while rig.metric("feed_cursor_lag_revs").await < 6000 {
+        round += 1;
+        for user in 0..3000 {
+            rig.push(&user.to_string(), DIALOG, Some(round));
+        }
+        while briefs(&other.until("upd").await["items"]).last() != Some(&format!("2999/dialog={round}")) {}
+        assert!(round < 500);
+    }
+    rig.stop.send_replace(true);
+    let Rig { serving, .. } = &mut rig;
+    timeout(Duration::from_millis(1800), serving).await.expect("it waits for somebody").unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_end_with_the_newest_of_all_and_share_frames() {
     let mut rig = Rig::new(|config, _| config.flush_every = Duration::from_millis(5)).await;
@@ -798,10 +826,23 @@ async fn panel_health_and_metrics() {
     assert_eq!(rig.http("/readyz", "").await.0, 200);
     rig.well.store(false, Ordering::SeqCst);
     let (status, _, body) = rig.http("/readyz", "").await;
-    assert!(status == 503 && body.contains("no shard"));
+    assert_eq!((status, &*body), (503, "{\"ready\":false,\"reasons\":[\"no shard\"]}"));
+    rig.well.store(true, Ordering::SeqCst);
+    // A shard that hangs.
+    let shard = Arc::clone(&rig.shard);
+    let stuck = shard.lock().unwrap();
+    let (status, _, body) = rig.http("/readyz", "").await;
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("shard 0: the shard did not answer in time"), "{body}");
+    drop(stuck);
+    // A hub that has ended.
+    assert_eq!(rig.http("/readyz", "").await.0, 200);
+    rig.port.stop();
+    let (status, _, body) = rig.http("/readyz", "").await;
+    assert!(status == 503 && body.contains("shard 0: "), "{body}");
     assert!(rig.http("/version", "").await.2.contains("\"name\":\"Lamplighter\""));
     assert_eq!(rig.metric("other_total").await, 1);
-    assert_eq!(rig.metric("http_requests_total{route=\"/readyz\",status=\"503\"}").await, 1);
+    assert_eq!(rig.metric("http_requests_total{route=\"/readyz\",status=\"503\"}").await, 3);
     assert_eq!(rig.http("/healthz", "Origin: http://evil.example.org\r\n").await.0, 403);
     assert!(rig.http("/problems/bad-json", "").await.2.contains("JSON"));
     let mut request = format!("ws://{}/v1/feed", rig.address).into_client_request().unwrap();

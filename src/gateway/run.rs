@@ -15,7 +15,7 @@ use lamplighter_shard::{Shard, owner};
 use nix::errno::Errno;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
@@ -130,6 +130,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         config: RwLock::new(Arc::clone(&config)),
         clock,
         next: AtomicUsize::new(0),
+        stopping: AtomicBool::new(false),
     });
     let limits = (&config.limits).into();
     let streams = Streams::new(desk.clone(), Settings { limits, ..Settings::default() }, runtime.handle().clone());
@@ -145,7 +146,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         inboxes.iter().map(wake).collect(),
     );
     let (asking, questions) = mpsc::channel(QUESTIONS);
-    runtime.spawn(resolve(questions, inboxes.clone()));
+    runtime.spawn(resolve(questions, inboxes.clone(), addresses));
     let counters: Vec<_> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
 
     let hub = thread::Builder::new().name("hub".into()).spawn(|| loudly(|| hub.run()))?;
@@ -166,7 +167,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let listening =
         tcp.into_iter().map(|(index, listener)| streams.listen(listener, index)).collect::<Result<Vec<_>, _>>()?;
     let (web_stop, stopping) = watch::channel(false);
-    let admin = admin(&counters, &streams);
+    let admin = admin(&counters, &streams, Arc::clone(&desk));
     let web_port = port.clone();
     let serving = runtime.spawn(async move {
         let result = match tokio::net::TcpListener::from_std(web_socket) {
@@ -233,6 +234,7 @@ impl Running {
 
     /// Takes nothing new, tells all watchers, says goodbye to all readers, and returns when all threads have ended.
     pub fn stop(self) {
+        self.desk.stopping.store(true, Ordering::Relaxed);
         for listening in &self.listening {
             listening.abort();
         }
@@ -337,6 +339,7 @@ struct Desk {
     clock: Clock,
     /// Whose turn it is to take what is nobody's in particular.
     next: AtomicUsize,
+    stopping: AtomicBool,
 }
 
 impl Desk {
@@ -376,30 +379,52 @@ impl Sink for Desk {
     }
 }
 
-/// Looks hosts up for shards.
-async fn resolve(mut questions: mpsc::Receiver<Question>, inboxes: Vec<Arc<Inbox>>) {
-    let places = Arc::new(Semaphore::new(LOOKUPS));
+/// Looks hosts up for shards, by way of `lookup`. A look-up that takes too long has failed for whoever asked, but keeps
+/// its place until it ends: the system's resolver cannot be interrupted, so what piles up behind it must be bounded.
+async fn resolve<F, L>(mut questions: mpsc::Receiver<Question>, inboxes: Vec<Arc<Inbox>>, lookup: L)
+where
+    F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    L: Fn(Box<str>, u16) -> F,
+{
+    let (places, waiting) = (Arc::new(Semaphore::new(LOOKUPS)), Arc::new(Semaphore::new(QUESTIONS)));
     while let Some(Question { shard, query, host, port, transport }) = questions.recv().await {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let inbox = Arc::clone(&inboxes[usize::from(shard)]);
+        let Ok(waits) = Arc::clone(&waiting).try_acquire_owned() else {
+            inbox.notice(Notice::Resolved { query, targets: Vec::new() });
+            continue;
+        };
+        let (places, found) = (Arc::clone(&places), lookup(host.clone(), port.unwrap_or(5060)));
         tokio::spawn(async move {
-            let asked = (&*host, port.unwrap_or(5060));
-            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(asked)).await;
-            let mut targets: Vec<(Transport, SocketAddr)> = Vec::new();
-            if let Ok(Ok(addresses)) = found {
-                // Without NAPTR and SRV records, RFC 3263 section 4.1 means UDP.
-                targets.extend(addresses.take(TARGETS).map(|address| (transport.unwrap_or_default(), address)));
-            } else {
-                tracing::debug!(%host, "a host cannot be looked up");
-            }
+            let looking = async {
+                let place = places.acquire_owned().await.map_err(io::Error::other)?;
+                let found = async move {
+                    let found = found.await;
+                    drop(place);
+                    found
+                };
+                tokio::spawn(found).await?
+            };
+            let found = tokio::time::timeout(LOOKUP, looking).await.unwrap_or_else(|late| Err(late.into()));
+            let addresses = found.unwrap_or_else(|error| {
+                tracing::debug!(%host, %error, "a host cannot be looked up");
+                Vec::new()
+            });
+            // Without NAPTR and SRV records, RFC 3263 section 4.1 means UDP.
+            let transport = transport.unwrap_or_default();
+            let targets = addresses.into_iter().take(TARGETS).map(|address| (transport, address)).collect();
             inbox.notice(Notice::Resolved { query, targets });
-            drop(place);
+            drop(waits);
         });
     }
 }
 
+/// Asks the system.
+async fn addresses(host: Box<str>, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((&*host, port)).await?.collect())
+}
+
 #[expect(clippy::disallowed_methods, reason = "the metrics page says when the process began")]
-fn admin(counters: &[Arc<Counters>], streams: &Streams) -> web::Admin {
+fn admin(counters: &[Arc<Counters>], streams: &Streams, desk: Arc<Desk>) -> web::Admin {
     let (metrics, streams) = (Metrics::new(counters.iter().cloned(), SystemTime::now()), streams.clone());
     let metrics = move |out: &mut String| {
         metrics.write(out);
@@ -411,8 +436,11 @@ fn admin(counters: &[Arc<Counters>], streams: &Streams) -> web::Admin {
         }
         row("gauge", "sip_streams", "Connections that are open.", streams.connections() as u64);
     };
-    // A shard that has ended has ended the process, so whoever can answer is ready.
-    web::Admin { metrics: Arc::new(metrics), ready: Arc::new(|| Ok(())) }
+    let ready = move || match desk.stopping.load(Ordering::Relaxed) {
+        true => Err(vec!["the gateway is stopping".to_owned()]),
+        false => Ok(()),
+    };
+    web::Admin { metrics: Arc::new(metrics), ready: Arc::new(ready) }
 }
 
 /// Does its work; a panic ends the process.

@@ -237,11 +237,128 @@ fn a_reload_reaches_all_shards() {
     let phone = Phone::new(gateway.sip[0].1);
     let own = phone.0.local_addr().unwrap();
     let deny = settings(2, &BOTH).config;
-    let access = lamplighter_model::Access { otherwise: lamplighter_model::access::Action::Deny, ..deny.access.clone() };
+    let access =
+        lamplighter_model::Access { otherwise: lamplighter_model::access::Action::Deny, ..deny.access.clone() };
     gateway.reload(Config { access, revision: 1, ..deny });
+    // Who answers has taken it over.
+    for shard in 0..2 {
+        let question = lamplighter_model::Command::Explain { resource: "".into() };
+        gateway.runtime().block_on(gateway.port().ask(shard, question)).unwrap();
+    }
     for user in ["100", "101", "102", "103", "104", "105"] {
         let answer = phone.ask(&subscribe(user, own, "UDP"));
         assert!(answer.starts_with("SIP/2.0 403 "), "{answer}");
     }
     gateway.stop();
+}
+
+fn question(query: u64, host: &str) -> Question {
+    Question { shard: 0, query, host: host.into(), port: None, transport: Some(Transport::Tcp) }
+}
+
+/// A name server that does not answer: everyone is told so in time, and no more than the bound is under way.
+#[tokio::test(start_paused = true)]
+async fn look_ups_that_hang_are_bounded() {
+    let inbox = Arc::new(Inbox::new(1).unwrap());
+    let (asking, questions) = mpsc::channel(QUESTIONS);
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let lookup = move |host: Box<str>, port: u16| {
+        let count = Arc::clone(&count);
+        async move {
+            count.fetch_add(1, Ordering::SeqCst);
+            if &*host == "dark.example.com" {
+                std::future::pending::<()>().await;
+            }
+            Ok((1..=20).map(|last| SocketAddr::from(([192, 0, 2, last], port))).collect())
+        }
+    };
+    let work = tokio::spawn(resolve(questions, vec![Arc::clone(&inbox)], lookup));
+    let start = tokio::time::Instant::now();
+    let most = QUESTIONS as u64 * 2;
+    asking.send(question(0, "fast.example.com")).await.unwrap();
+    for query in 1..most {
+        asking.send(question(query, "dark.example.com")).await.unwrap();
+    }
+    let (mut answered, mut taken) = (std::collections::BTreeMap::new(), Vec::new());
+    while answered.len() < most as usize {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        inbox.notices(&mut taken);
+        for notice in taken.drain(..) {
+            let Notice::Resolved { query, targets } = notice else { panic!("{notice:?}") };
+            assert!(answered.insert(query, targets).is_none());
+        }
+    }
+    assert!(start.elapsed() <= LOOKUP + Duration::from_secs(1));
+    let fast = answered.remove(&0).unwrap();
+    assert_eq!((fast.len(), fast[0]), (TARGETS, (Transport::Tcp, "192.0.2.1:5060".parse().unwrap())));
+    assert!(answered.values().all(Vec::is_empty));
+    assert_eq!(begun.load(Ordering::SeqCst), LOOKUPS + 1);
+    work.abort();
+}
+
+/// Someone who watches everything and is polite, one who is not, and the health page meanwhile.
+#[test]
+fn a_stop_with_feed_clients_is_quick_and_not_ready() {
+    let gateway = start(settings(2, &BOTH)).unwrap();
+    assert!(get(gateway.web, "/readyz").starts_with("HTTP/1.1 200 "));
+    let mut feeds: Vec<_> = (0..2).map(|_| feed(gateway.web)).collect();
+    let (polite, mut rude) = (feeds.pop().unwrap(), feeds.pop().unwrap());
+    let polite = thread::spawn(move || {
+        let mut polite = polite;
+        let mut said = String::new();
+        while let Ok(message) = polite.read() {
+            said.push_str(&message.to_string());
+        }
+        said
+    });
+    // A watcher that does not answer keeps the gateway waiting, so that it can be asked.
+    let phone = Phone::new(gateway.sip[0].1);
+    phone.ask(&subscribe("100", phone.0.local_addr().unwrap(), "UDP"));
+    phone.answer(&phone.hear());
+    let web = gateway.web;
+    let stopping = thread::spawn(move || gateway.stop());
+    let last = phone.hear();
+    assert!(last.contains("terminated;reason=deactivated"), "{last}");
+    let health = get(web, "/readyz");
+    assert!(health.starts_with("HTTP/1.1 503 ") && health.contains("the gateway is stopping"), "{health}");
+    let answered = Clock::start();
+    let before = answered.now();
+    phone.answer(&last);
+    stopping.join().unwrap();
+    let took = answered.now().since(before);
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    assert!(polite.join().unwrap().contains("server_shutdown"));
+    assert!(rude.read().unwrap().to_string().contains("server_shutdown"));
+}
+
+fn get(web: SocketAddr, path: &str) -> String {
+    raw(web, format!("GET {path} HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n").as_bytes())
+}
+
+/// What the web side answers to these bytes until it closes; empty if it resets.
+fn raw(web: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(web).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // It may close before it has read everything.
+    let _ = stream.write_all(bytes);
+    let mut text = Vec::new();
+    let result = stream.read_to_end(&mut text);
+    assert!(result.is_ok() || result.unwrap_err().kind() != io::ErrorKind::WouldBlock, "the server hangs");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+type Feed = tokio_tungstenite::tungstenite::WebSocket<TcpStream>;
+
+/// A feed client that watches everything.
+fn feed(web: SocketAddr) -> Feed {
+    let stream = TcpStream::connect(web).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut feed, _) = tokio_tungstenite::tungstenite::client(format!("ws://{web}/v1/feed"), stream).unwrap();
+    for frame in [r#"{"t":"hello","id":1}"#, r#"{"t":"sub","id":2,"sub":"all","r":["*"]}"#] {
+        feed.send(frame.into()).unwrap();
+        assert!(feed.read().unwrap().to_string().contains("\"ok\""));
+    }
+    assert!(feed.read().unwrap().to_string().contains("\"snap\""));
+    feed
 }
