@@ -164,8 +164,8 @@ impl<M: Machine> Driver<M> {
     pub fn run(mut self) {
         loop {
             let more = self.turn();
+            // Even if peers go on sending: what they are told now is only to come again later.
             if let Some(until) = self.until
-                && !more
                 && (self.machine.is_through() || self.clock.now() >= until)
             {
                 return;

@@ -7,6 +7,7 @@ use std::sync::mpsc as std_mpsc;
 
 /// Answers each datagram with its bytes, or hands it to the shard that its first byte names.
 struct Echo {
+    through: bool,
     shard: u8,
     log: std_mpsc::SyncSender<String>,
     deadline: Option<Time>,
@@ -15,7 +16,9 @@ struct Echo {
 
 impl Machine for Echo {
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
-        let say = |text: String| self.log.try_send(text).unwrap();
+        // Nobody reads all that a busy one says.
+        let endless = self.fan_out > 64;
+        let say = |text: String| assert!(self.log.try_send(text).is_ok() || endless);
         match input {
             Input::Datagram { bytes, .. } if bytes[0] == b'0' + 1 - self.shard => {
                 out.outputs.push(Output::Forward { shard: 1 - self.shard, in_dialog: bytes[1] == b'd' });
@@ -49,7 +52,7 @@ impl Machine for Echo {
     }
 
     fn is_through(&self) -> bool {
-        true
+        self.through
     }
 }
 
@@ -91,7 +94,7 @@ fn bench() -> Bench {
     let (resolver, _) = mpsc::channel(1);
     let driver = move || {
         Driver::new(Parts {
-            machine: Echo { shard: 0, log: sender, deadline: None, fan_out: 0 },
+            machine: Echo { through: true, shard: 0, log: sender, deadline: None, fan_out: 0 },
             shard: 0,
             sockets: vec![(0, socket)],
             inboxes: all,
@@ -193,6 +196,28 @@ fn full_rings_drop_what_is_new_and_keep_room_for_dialogs() {
     let got = other.in_dialog.pop().unwrap();
     assert_eq!((&got.bytes[..], got.flow.remote), (&b"1dialog"[..], peer.local_addr().unwrap()));
     bench.stop(thread);
+}
+
+/// There is always more to do, and watchers that do not answer: patience ends all the same.
+#[test]
+fn load_does_not_keep_a_shard_from_stopping() {
+    for through in [false, true] {
+        let mut bench = bench();
+        let make = bench.driver.take().unwrap();
+        bench.inboxes[0].notice(Notice::Stop);
+        let thread = std::thread::spawn(move || {
+            let mut driver = make();
+            let now = driver.clock.now();
+            driver.patience = if through { Duration::from_secs(3600) } else { Duration::ZERO };
+            (driver.machine.through, driver.machine.deadline) = (through, Some(now));
+            driver.machine.fan_out = usize::MAX;
+            driver.run();
+        });
+        // The log is read until the driver, which holds the other end, is gone.
+        let log: Vec<_> = bench.log.iter().collect();
+        assert!(log.contains(&"stop".to_owned()), "{log:?}");
+        thread.join().unwrap();
+    }
 }
 
 #[test]
