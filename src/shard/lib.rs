@@ -64,7 +64,10 @@ impl Shard {
                 let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
                 self.engine.closed(now, flow, &mut host);
             }
-            Input::Resolved { query, targets } => self.engine.resolved(now, query, targets),
+            Input::Resolved { query, targets } => {
+                let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
+                self.engine.resolved(now, query, targets, &mut host);
+            }
             Input::Command { ticket, command } => {
                 let answer = self.command(now, command);
                 out.outputs.push(Output::Answer { ticket, answer });

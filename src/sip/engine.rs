@@ -254,9 +254,8 @@ impl Engine {
     }
 
     /// A host has been looked up.
-    pub fn resolved(&mut self, now: Time, query: u64, targets: &[(Transport, SocketAddr)]) {
-        let listeners = self.config.clone();
-        self.notifier.resolved(now, query, targets, &listeners.listeners);
+    pub fn resolved<H: Host>(&mut self, now: Time, query: u64, targets: &[(Transport, SocketAddr)], host: &mut H) {
+        self.found(now, query, targets, host);
     }
 
     /// A stream has ended or could not be opened.

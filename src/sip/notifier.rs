@@ -29,6 +29,9 @@ use std::time::Duration;
 /// How many CSeq numbers one record for the store covers.
 const RESERVE: u32 = 1000;
 
+/// How long an answer to a question for the resolver is waited for.
+const LOOK_UP: Duration = Duration::from_secs(32);
+
 /// All subscriptions of a shard, and who has something to send.
 pub(crate) struct Notifier {
     subscriptions: Vec<Option<Box<Subscription>>>,
@@ -197,6 +200,9 @@ impl Notifier {
         if let Some((_, timer)) = subscription.timer {
             self.wheel.cancel(timer);
         }
+        if let Delivery::Resolving { query, .. } = subscription.delivery {
+            self.resolving.remove(&query);
+        }
         if let Some(count) = self.sources.get_mut(&subscription.source) {
             *count -= 1;
             if *count == 0 {
@@ -217,29 +223,27 @@ impl Notifier {
         }
     }
 
-    pub fn resolved(&mut self, now: Time, query: u64, targets: &[(Transport, SocketAddr)], listeners: &[Listener]) {
-        let Some(index) = self.resolving.remove(&query) else { return };
-        let Some(subscription) = self.subscriptions[index as usize].as_deref_mut() else { return };
-        if !matches!(subscription.delivery, Delivery::Resolving) {
-            return;
+    /// The answer to a question; `false`: the watcher of this subscription cannot be reached now.
+    pub fn resolved(
+        &mut self,
+        query: u64,
+        targets: &[(Transport, SocketAddr)],
+        listeners: &[Listener],
+    ) -> Option<(u32, bool)> {
+        let index = self.resolving.remove(&query)?;
+        let subscription = self.subscriptions[index as usize].as_deref_mut()?;
+        // Meanwhile it may have been refreshed with another Contact.
+        if !matches!(subscription.delivery, Delivery::Resolving { query: asked, .. } if asked == query) {
+            return None;
         }
-        let target = targets.iter().find_map(|&(transport, remote)| {
-            Some(Flow { remote, ..towards(listeners, subscription.flow, transport, remote)? })
-        });
-        match target {
-            Some(flow) => {
-                subscription.flow = flow;
-                subscription.delivery = Delivery::Idle;
-                subscription.owed = true;
-                self.queue(index);
-            }
-            None => {
-                // As silent as a watcher that does not answer: tried again later, given up after some time.
-                subscription.delivery = Delivery::Waiting(now + Duration::from_secs(30));
-                subscription.owed = true;
-                self.arm(index);
-            }
-        }
+        let mut targets = targets.iter();
+        let target = targets.find_map(|&(transport, remote)| towards(listeners, subscription.flow, transport, remote));
+        let Some(flow) = target else { return Some((index, false)) };
+        subscription.flow = flow;
+        subscription.delivery = Delivery::Idle;
+        subscription.owed = true;
+        self.queue(index);
+        Some((index, true))
     }
 
     pub fn explain(&self, config: &Config, resource: ResourceId) -> Vec<WatcherExplanation> {
@@ -334,7 +338,7 @@ impl Engine {
         let destination = self.destination(request, None);
         let (flow, delivery) = match &destination {
             Ok(Destination::Flow(flow)) => (*flow, Delivery::Idle),
-            Ok(Destination::Host { .. }) => (flow, Delivery::Resolving),
+            Ok(Destination::Host { .. }) => (flow, Delivery::Idle),
             Err(refusal) => return Err(*refusal),
         };
         let head = Head::new(&config, flow, message, essentials, branch, tag, None).map_err(|error| match error {
@@ -391,7 +395,7 @@ impl Engine {
             timer: None,
         });
         if let Ok(Destination::Host { host, port, transport }) = destination {
-            self.look_up(index, host, port, transport);
+            self.look_up(now, index, host, port, transport);
             self.notifier.arm(index);
         }
         Ok((
@@ -540,7 +544,7 @@ impl Engine {
             subscription.how.format = format;
         }
         subscription.flow = new_flow;
-        subscription.delivery = Delivery::Idle; // whatever was in flight: this one supersedes it
+        let superseded = std::mem::replace(&mut subscription.delivery, Delivery::Idle); // whatever was in flight
         subscription.failures = 0;
         subscription.owed = true;
         subscription.until = now + expires;
@@ -551,13 +555,15 @@ impl Engine {
             Err(_) => State::Ending(Reason::Rejected),
         };
         subscription.told = allowed == Ok(State::Active);
+        if let Delivery::Resolving { query, .. } = superseded {
+            self.notifier.resolving.remove(&query);
+        }
         if old_flow.connection != new_flow.connection {
             self.notifier.detach(index, old_flow);
             self.notifier.attach(index, new_flow);
         }
         if let Destination::Host { host, port, transport } = destination {
-            self.notifier.at(index).delivery = Delivery::Resolving;
-            self.look_up(index, host, port, transport);
+            self.look_up(now, index, host, port, transport);
         }
         self.notifier.arm(index);
         if config.records && self.notifier.at(index).is_live() {
@@ -590,7 +596,12 @@ impl Engine {
             }
         }
         let next = route.as_deref().unwrap_or(&contact);
-        let uri = Uri::read(next).ok_or(Reply::status(400))?;
+        self.next_hop(flow, next).ok_or(Reply::status(400))
+    }
+
+    /// Where a request to this URI goes (RFC 3263), for a watcher that was heard of by `flow`.
+    fn next_hop(&self, flow: Flow, uri: &[u8]) -> Option<Destination> {
+        let uri = Uri::read(uri)?;
         let transport = match uri.params.get(b"transport") {
             Some(name) if name.eq_ignore_ascii_case(b"tcp") => Some(Transport::Tcp),
             Some(name) if name.eq_ignore_ascii_case(b"udp") => Some(Transport::Udp),
@@ -601,20 +612,52 @@ impl Engine {
             let wanted = transport.unwrap_or(Transport::Udp);
             // A proxy on the same stream that asked is reached by it.
             if flow.transport == wanted && wanted.is_stream() && flow.remote == remote {
-                return Ok(Destination::Flow(flow));
+                return Some(Destination::Flow(flow));
             }
             let target = towards(&self.config.listeners, flow, wanted, remote);
-            return Ok(Destination::Flow(target.unwrap_or(flow)));
+            return Some(Destination::Flow(target.unwrap_or(flow)));
         }
-        let host = String::from_utf8(uri.host.to_vec()).map_err(|_| Reply::status(400))?;
-        Ok(Destination::Host { host: host.into(), port: uri.port, transport })
+        let host = String::from_utf8(uri.host.to_vec()).ok()?;
+        Some(Destination::Host { host: host.into(), port: uri.port, transport })
     }
 
-    fn look_up(&mut self, index: u32, host: Box<str>, port: Option<u16>, transport: Option<Transport>) {
+    fn look_up(&mut self, now: Time, index: u32, host: Box<str>, port: Option<u16>, transport: Option<Transport>) {
         self.notifier.queries += 1;
         let query = self.notifier.queries;
         self.notifier.resolving.insert(query, index);
+        self.notifier.at(index).delivery = Delivery::Resolving { query, until: now + LOOK_UP };
         self.lookups.push(Output::Resolve { query, host, port, transport });
+    }
+
+    /// Asks once more where the watcher is.
+    fn look_up_again(&mut self, now: Time, index: u32) {
+        let one = self.notifier.at(index);
+        let flow = one.flow;
+        let uri = one.head.first_route().unwrap_or(one.head.target()).to_vec();
+        match self.next_hop(flow, &uri) {
+            Some(Destination::Host { host, port, transport }) => self.look_up(now, index, host, port, transport),
+            _ => self.notifier.at(index).delivery = Delivery::Idle,
+        }
+        self.notifier.arm(index);
+    }
+
+    /// A host has been looked up. A watcher that cannot be found is as good as one that does not answer.
+    pub(crate) fn found<H: Host>(&mut self, now: Time, query: u64, targets: &[(Transport, SocketAddr)], host: &mut H) {
+        let config = self.config.clone();
+        if let Some((index, false)) = self.notifier.resolved(query, targets, &config.listeners) {
+            self.unreachable(now, index, host);
+        }
+    }
+
+    fn unreachable<H: Host>(&mut self, now: Time, index: u32, host: &mut H) {
+        self.counters.count(Counter::NotifyFailed);
+        self.failed(now, index, host);
+        if let Some(one) = self.notifier.subscriptions[index as usize].as_deref_mut()
+            && let Delivery::Waiting(until) = one.delivery
+        {
+            one.owed = true;
+            one.delivery = Delivery::Unresolved(until);
+        }
     }
 
     /// Writes the NOTIFY that is due, unless something forbids it now.
@@ -805,7 +848,11 @@ impl Engine {
         let config = self.config.clone();
         let Some(subscription) = self.notifier.subscriptions[index as usize].as_deref_mut() else { return };
         if subscription.is_live() && subscription.until <= now {
-            if matches!(subscription.delivery, Delivery::Dormant(_) | Delivery::Resolving) {
+            let unreachable = matches!(
+                subscription.delivery,
+                Delivery::Dormant(_) | Delivery::Resolving { .. } | Delivery::Unresolved(_)
+            );
+            if unreachable {
                 return self.forget(now, index, host);
             }
             let given_up = subscription.state == State::Pending;
@@ -834,6 +881,15 @@ impl Engine {
                 {
                     self.notifier.arm(index);
                 }
+            }
+            Delivery::Resolving { until, query } if *until <= now => {
+                let query = *query;
+                self.notifier.resolving.remove(&query);
+                self.unreachable(now, index, host);
+            }
+            Delivery::Unresolved(until) if *until <= now => {
+                self.look_up_again(now, index);
+                out.outputs.append(&mut self.lookups);
             }
             _ => self.notifier.arm(index),
         }

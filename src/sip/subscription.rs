@@ -120,7 +120,14 @@ pub enum Delivery {
     /// Nothing before this moment: the watcher asked for it, or is suspect.
     Waiting(Time),
     /// The address of the watcher is being looked up.
-    Resolving,
+    Resolving {
+        /// The question; an answer to any other is not for this subscription.
+        query: u64,
+        /// When no answer is as good as a bad one.
+        until: Time,
+    },
+    /// It could not be found out; when to ask again.
+    Unresolved(Time),
     /// Its stream is gone; once, a new one may be tried to this address.
     Dormant(Option<Flow>),
 }
@@ -305,7 +312,10 @@ impl Subscription {
         match (&self.delivery, self.state) {
             (Delivery::InFlight(flight), State::Ending(_)) => flight.next,
             (Delivery::InFlight(flight), _) => flight.next.min(self.until),
-            (Delivery::Waiting(until), _) => (*until).min(self.until),
+            // What has ended waits for nothing but its last NOTIFY.
+            (Delivery::Waiting(until) | Delivery::Resolving { until, .. } | Delivery::Unresolved(until), state) => {
+                if matches!(state, State::Ending(_)) { *until } else { (*until).min(self.until) }
+            }
             _ => self.until,
         }
     }

@@ -184,6 +184,11 @@ impl Gateway {
         self.flow(notify.flow, &text)
     }
 
+    /// When the gateway wants to be woken.
+    pub fn deadline(&self) -> Option<Time> {
+        self.shard.deadline()
+    }
+
     pub fn load(&self) -> (usize, usize) {
         self.shard.load()
     }

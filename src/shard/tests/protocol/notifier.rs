@@ -290,6 +290,74 @@ fn a_contact_with_a_name_is_looked_up() {
     assert_eq!(notify(&sent).flow.remote.to_string(), "198.51.100.4:5062");
 }
 
+fn by_name(call: &str, cseq: u32, tag: &str, host: &str, more: &str) -> String {
+    let contact = format!("Contact: <sip:2@{host}>\n{more}");
+    subscribe(call, cseq, tag, &contact).replace(";rport", "")
+}
+
+const FOUND: &str = "198.51.100.4:5062";
+
+#[test]
+fn an_answer_about_another_subscription_or_an_older_contact_moves_nobody() {
+    let found = [(Transport::Udp, FOUND.parse().unwrap())];
+    let mut gateway = Gateway::new();
+    gateway.udp(PHONE, &by_name("old", 1, "", "a.example.net", ""));
+    gateway.udp(PHONE, &by_name("gone", 1, "", "a.example.net", "")); // the same device: takes the place
+    let (first, second) = (gateway.resolving[0].0, gateway.resolving[1].0);
+    gateway.udp("192.0.2.11:5060", &by_name("x", 1, "", "b.example.net", ""));
+    assert_eq!(notifies(&gateway.resolved(first, &found)), 0, "its subscription was replaced");
+    assert_eq!(notifies(&gateway.resolved(second, &found)), 1);
+
+    let mut gateway = Gateway::new();
+    let tag = to_tag(answer(&gateway.udp(PHONE, &by_name("w", 1, "", "a.example.net", "")))).to_owned();
+    gateway.udp(PHONE, &by_name("w", 2, &tag, "b.example.net", ""));
+    let (first, second) = (gateway.resolving[0].0, gateway.resolving[1].0);
+    assert_eq!(notifies(&gateway.resolved(first, &found)), 0, "its Contact has changed");
+    assert_eq!(notifies(&gateway.resolved(second, &found)), 1);
+}
+
+#[test]
+fn a_watcher_whose_name_is_not_found_is_looked_up_again_and_given_up_at_last() {
+    let mut gateway = Gateway::new();
+    gateway.udp(PHONE, &by_name("w", 1, "", "a.example.net", ""));
+    let query = gateway.resolving[0].0;
+    assert_eq!(notifies(&gateway.resolved(query, &[])), 0);
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(31))), 0, "nothing goes where nobody asked for it");
+    assert_eq!(gateway.resolving.len(), 2, "asked again");
+    let query = gateway.resolving[1].0;
+    let sent = gateway.resolved(query, &[(Transport::Udp, FOUND.parse().unwrap())]);
+    assert_eq!(notify(&sent).flow.remote.to_string(), FOUND);
+    let mut gateway = Gateway::new();
+    gateway.udp(PHONE, &by_name("w", 1, "", "a.example.net", ""));
+    gateway.wait(Duration::from_secs(200)); // a resolver that never answers
+    assert_eq!((gateway.resolving.len(), gateway.load().0), (3, 0));
+}
+
+/// A fetch ends at once, but its only NOTIFY waits for the resolver: without work meanwhile.
+#[test]
+fn a_fetch_by_name_sleeps_until_its_name_is_known() {
+    let mut gateway = Gateway::new();
+    let sent = gateway.udp(PHONE, &by_name("f", 1, "", "a.example.net", "Expires: 0\n"));
+    assert_eq!((status(&sent), notifies(&sent)), (200, 0));
+    gateway.wait(Duration::from_secs(1));
+    let (until, mut wakes) = (gateway.now + Duration::from_secs(5), 0);
+    while let Some(due) = gateway.deadline().filter(|due| *due < until)
+        && wakes < 10
+    {
+        gateway.wait(Duration::from_micros(due.as_micros() - gateway.now.as_micros()));
+        wakes += 1;
+    }
+    assert!(wakes < 10, "woken {wakes} times for nothing");
+    let query = gateway.resolving[0].0;
+    let sent = gateway.resolved(query, &[(Transport::Udp, FOUND.parse().unwrap())]);
+    assert_eq!(state(notify(&sent)), "terminated;reason=timeout");
+    let mut gateway = Gateway::new();
+    gateway.udp(PHONE, &by_name("f", 1, "", "a.example.net", "Expires: 0\n"));
+    let query = gateway.resolving[0].0;
+    gateway.resolved(query, &[]);
+    assert_eq!(gateway.load().0, 0, "nobody to tell it to");
+}
+
 #[test]
 fn a_refresh_from_a_new_place_moves_the_target() {
     let (mut gateway, tag) = watched();
