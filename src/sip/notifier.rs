@@ -43,7 +43,7 @@ pub(crate) struct Notifier {
     streams: Map<u64, Vec<u32>>,
     /// The newest stream of a device, by the fingerprint of its contact.
     open: Map<u64, Flow>,
-    /// How many subscriptions each network address holds that is not trusted.
+    /// How many subscriptions each network address holds.
     sources: Map<IpAddr, u32>,
     ready: VecDeque<u32>,
     resolving: Map<u64, u32>,
@@ -163,7 +163,9 @@ impl Notifier {
             self.watchers.resize_with(resource + 1, Vec::new);
         }
         self.watchers[resource].push(index);
-        self.devices.insert(subscription.device, index);
+        if subscription.is_live() {
+            self.devices.insert(subscription.device, index);
+        }
         self.attach(index, subscription.flow);
         let place = index as usize;
         if self.subscriptions.len() <= place {
@@ -203,13 +205,35 @@ impl Notifier {
         if let Delivery::Resolving { query, .. } = subscription.delivery {
             self.resolving.remove(&query);
         }
-        if let Some(count) = self.sources.get_mut(&subscription.source) {
+        self.release(subscription.source);
+        subscription
+    }
+
+    /// One subscription less from a network address.
+    fn release(&mut self, source: IpAddr) {
+        if let Some(count) = self.sources.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                self.sources.remove(&subscription.source);
+                self.sources.remove(&source);
             }
         }
-        subscription
+    }
+
+    /// A device has moved: it is counted, and found again when it reboots, where it is now.
+    fn relocate(&mut self, index: u32, source: IpAddr, device: u128, contact: u64) {
+        let one = self.at(index);
+        let (old_source, old_device) = (one.source, one.device);
+        (one.source, one.device, one.contact) = (source, device, contact);
+        if old_source != source {
+            self.release(old_source);
+            *self.sources.entry(source).or_default() += 1;
+        }
+        if old_device != device {
+            if self.devices.get(&old_device) == Some(&index) {
+                self.devices.remove(&old_device);
+            }
+            self.devices.insert(device, index);
+        }
     }
 
     /// Takes a subscription out of the watchers of its resource; those that are ending stay until they have ended.
@@ -325,8 +349,13 @@ impl Engine {
         let source = flow.remote.ip();
         let trusted = config.access.is_trusted(source);
         let held = self.notifier.sources.get(&source).copied().unwrap_or(0) as usize;
-        let full = self.notifier.len() >= config.limits.subscriptions;
-        if full || (!trusted && held >= config.limits.subscriptions_per_source) {
+        let fetch = expires.is_zero();
+        let (device, contact_print) = self.device(request, package, format, address);
+        // A fetch takes nobody's place, and who takes a place needs no room.
+        let replaces = !fetch && self.notifier.devices.contains_key(&device);
+        let full = self.notifier.len() >= config.limits.subscriptions
+            || (!trusted && held >= config.limits.subscriptions_per_source);
+        if full && !replaces {
             return Err(self.busy());
         }
         let slot = Slot::of(address);
@@ -346,19 +375,17 @@ impl Engine {
             BadHead::TooLarge => Reply::status(513),
         })?;
         let resource = host.resource(address, package).map_err(|_| self.busy())?;
-        let (device, contact_print) = self.device(request, package, format, address);
         host.pin(resource); // before the old subscription lets go of it
-        self.replace(now, device, host);
+        if replaces {
+            self.replace(now, device, host);
+        }
         let notifier = &mut self.notifier;
         // Replacing may have freed another place than the one that the tag names; that one is used all the same.
         match notifier.free.iter().rposition(|&free| free == index) {
             Some(position) => drop(notifier.free.swap_remove(position)),
             None => debug_assert_eq!(index as usize, notifier.subscriptions.len()),
         }
-        if !trusted {
-            *notifier.sources.entry(source).or_default() += 1;
-        }
-        let fetch = expires.is_zero();
+        *notifier.sources.entry(source).or_default() += 1;
         let how = Rendering { format, view: View::Full, profile: chosen.0 };
         notifier.add(Subscription {
             tag,
@@ -565,8 +592,15 @@ impl Engine {
         if let Destination::Host { host, port, transport } = destination {
             self.look_up(now, index, host, port, transport);
         }
+        if contact(message).is_some() {
+            let one = self.notifier.at(index);
+            let (resource, format) = (one.resource, one.how.format);
+            let (device, contact) = self.device(request, package, format, &host.address(resource));
+            self.notifier.relocate(index, flow.remote.ip(), device, contact);
+        }
         self.notifier.arm(index);
-        if config.records && self.notifier.at(index).is_live() {
+        // One that was never told anything has no record yet.
+        if config.records && self.notifier.at(index).is_live() && self.notifier.at(index).reserved > 0 {
             let record = self.notifier.at(index).record(&config, host);
             host.save(record);
         }

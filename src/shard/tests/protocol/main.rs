@@ -10,7 +10,7 @@ use lamplighter_model::access::{Access, Action, Rule};
 use lamplighter_model::config::{Config, Limits, Listener, Notify, Overload, Profile, Profiles, Timers};
 use lamplighter_model::package::Expires;
 use lamplighter_model::{
-    Addresses, Answer, Change, Command, Counters, Flow, Input, Outbox, Output, Packages, Time, Transport,
+    Addresses, Answer, Change, Command, Counters, Flow, Input, Outbox, Output, Packages, Record, Time, Transport,
 };
 use lamplighter_shard::Shard;
 use std::net::SocketAddr;
@@ -26,6 +26,7 @@ pub struct Gateway {
     pub changes: Vec<Change>,
     pub resolving: Vec<(u64, String)>,
     pub counters: Arc<Counters>,
+    pub records: Vec<Record>,
 }
 
 /// A message that the gateway sent.
@@ -93,7 +94,7 @@ impl Gateway {
         let now = Time::from_micros(1_800_000_000_000_000);
         let counters = Arc::new(Counters::default());
         let shard = Shard::new(Arc::new(config.clone()), 0, [7; 32], now, counters.clone());
-        Self { now, shard, config, changes: Vec::new(), resolving: Vec::new(), counters }
+        Self { now, shard, config, changes: Vec::new(), resolving: Vec::new(), counters, records: Vec::new() }
     }
 
     fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
@@ -108,6 +109,7 @@ impl Gateway {
             }
             for output in out.outputs.drain(..) {
                 match output {
+                    Output::Save(record) => self.records.push(record),
                     Output::Change(change) => self.changes.push(change),
                     Output::Resolve { query, host, .. } => self.resolving.push((query, host.into())),
                     _ => {}

@@ -252,6 +252,43 @@ fn a_rebooted_phone_replaces_its_subscription_and_nobody_elses() {
     assert!(history.iter().any(|entry| entry.what.contains("replaced")));
 }
 
+#[test]
+fn a_fetch_takes_nobodys_place() {
+    let (mut gateway, tag) = watched();
+    let sent = gateway.udp(PHONE, &subscribe("f", 1, "", "Expires: 0\n"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    assert_eq!(gateway.load().0, 1, "the phone still watches");
+    assert_eq!(notifies(&ring(&mut gateway, 1, "a", "early")), 1);
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 2, &tag, ""))), 200);
+    gateway.udp(PHONE, &subscribe("new", 1, "", ""));
+    assert_eq!(gateway.load().0, 1, "and can still be replaced");
+}
+
+#[test]
+fn a_device_that_has_moved_is_replaced_where_it_is_now() {
+    let mut config = config();
+    config.limits.subscriptions_per_source = 1;
+    let mut gateway = Gateway::with(config);
+    let tag = to_tag(answer(&gateway.udp(PHONE, &subscribe("w", 1, "", "")))).to_owned();
+    let (place, contact) = ("192.0.2.11:6000", "Contact: <sip:2@192.0.2.11:6000>\n");
+    assert_eq!(status(&gateway.udp(place, &subscribe("w", 2, &tag, contact))), 200);
+    assert_eq!(status(&gateway.udp(place, &subscribe("n", 1, "", contact))), 200, "it takes its own place");
+    assert_eq!(gateway.load().0, 1);
+    assert_eq!(status(&gateway.udp(place, &subscribe("o", 1, "", "Event: presence\n"))), 503, "but gets no other");
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("p", 1, "", ""))), 200, "where it was there is room");
+}
+
+#[test]
+fn a_subscription_without_a_notify_leaves_no_record() {
+    let mut config = config();
+    config.records = true;
+    let mut gateway = Gateway::with(config);
+    let tag = to_tag(answer(&gateway.udp(PHONE, &by_name("w", 1, "", "a.example.net", "")))).to_owned();
+    gateway.udp(PHONE, &by_name("w", 2, &tag, "b.example.net", ""));
+    gateway.wait(Duration::from_secs(700));
+    assert_eq!((gateway.load().0, gateway.records.len()), (0, 0));
+}
+
 /// Where a NOTIFY goes: route set, flow, Contact.
 #[test]
 fn notifies_go_by_route_set_then_flow_then_contact() {
