@@ -22,6 +22,7 @@ use lamplighter_model::{
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -39,10 +40,12 @@ pub(crate) struct Notifier {
     /// By number of the resource.
     watchers: Vec<Vec<u32>>,
     devices: Map<u128, u32>,
-    /// Subscriptions whose NOTIFYs go down a stream, by connection.
-    streams: Map<u64, Vec<u32>>,
-    /// The newest stream of a device, by the fingerprint of its contact.
+    /// Subscriptions whose NOTIFYs go down a stream.
+    streams: Map<Stream, Vec<u32>>,
+    /// The newest stream of a device, by the fingerprint of its contact and address.
     open: Map<u64, Flow>,
+    /// The devices of a stream in `open`, by connection.
+    known: Map<u64, SmallVec<[u64; 1]>>,
     /// How many subscriptions each network address holds.
     sources: Map<IpAddr, u32>,
     ready: VecDeque<u32>,
@@ -52,6 +55,23 @@ pub(crate) struct Notifier {
     seed: Seed,
     random: ChaCha8Rng,
     stop: Option<Stop>,
+}
+
+/// How many devices one stream is remembered for. A phone has a few accounts; proxies are in the route set.
+const DEVICES: usize = 8;
+
+/// Names a stream: by its connection, or (zero) by where we want one.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+struct Stream {
+    connection: u64,
+    wanted: Option<(u8, SocketAddr)>,
+}
+
+impl Stream {
+    fn of(flow: Flow) -> Option<Self> {
+        let wanted = (flow.connection == 0).then_some((flow.listener, flow.remote));
+        flow.transport.is_stream().then_some(Self { connection: flow.connection, wanted })
+    }
 }
 
 /// Telling everybody that we stop, paced.
@@ -75,6 +95,7 @@ impl Notifier {
             devices: Map::with_hasher(seed),
             streams: Map::with_hasher(seed),
             open: Map::with_hasher(seed),
+            known: Map::with_hasher(seed),
             sources: Map::with_hasher(seed),
             ready: VecDeque::new(),
             resolving: Map::with_hasher(seed),
@@ -166,39 +187,56 @@ impl Notifier {
         if subscription.is_live() {
             self.devices.insert(subscription.device, index);
         }
-        self.attach(index, subscription.flow);
         let place = index as usize;
         if self.subscriptions.len() <= place {
             self.subscriptions.resize_with(place + 1, || None);
         }
         let position = self.watchers[resource].len() as u32 - 1;
         self.subscriptions[place] = Some(Box::new(Subscription { position, ..subscription }));
+        self.attach(index);
     }
 
-    fn attach(&mut self, index: u32, flow: Flow) {
-        if flow.connection != 0 {
-            self.streams.entry(flow.connection).or_default().push(index);
+    /// Enters a subscription under its stream, if it has one.
+    fn attach(&mut self, index: u32) {
+        let Some(stream) = Stream::of(self.at(index).flow) else { return };
+        let attached = self.streams.entry(stream).or_default();
+        attached.push(index);
+        let berth = attached.len() as u32 - 1;
+        self.at(index).berth = berth;
+    }
+
+    /// The opposite; a stream that has ended holds nobody any more.
+    fn detach(&mut self, index: u32) {
+        let (flow, berth) = (self.at(index).flow, self.at(index).berth as usize);
+        let Some(stream) = Stream::of(flow) else { return };
+        let Some(attached) = self.streams.get_mut(&stream).filter(|all| all.get(berth) == Some(&index)) else { return };
+        attached.swap_remove(berth);
+        match attached.get(berth).copied() {
+            Some(moved) => self.at(moved).berth = berth as u32,
+            None if attached.is_empty() => drop(self.streams.remove(&stream)),
+            None => {}
         }
     }
 
-    fn detach(&mut self, index: u32, flow: Flow) {
-        if let Some(attached) = self.streams.get_mut(&flow.connection) {
-            attached.retain(|one| *one != index);
-            if attached.is_empty() {
-                self.streams.remove(&flow.connection);
-            }
+    /// NOTIFYs go another way from now on.
+    fn redirect(&mut self, index: u32, flow: Flow) {
+        if self.at(index).flow == flow {
+            return;
         }
+        self.detach(index);
+        self.at(index).flow = flow;
+        self.attach(index);
     }
 
     /// Takes a subscription out of everything.
     fn remove(&mut self, index: u32) -> Box<Subscription> {
+        self.detach(index);
         let subscription = self.subscriptions[index as usize].take().expect("the index of a live subscription");
         self.free.push(index);
         self.leave(&subscription);
         if self.devices.get(&subscription.device) == Some(&index) {
             self.devices.remove(&subscription.device);
         }
-        self.detach(index, subscription.flow);
         if let Some((_, timer)) = subscription.timer {
             self.wheel.cancel(timer);
         }
@@ -263,9 +301,9 @@ impl Notifier {
         let mut targets = targets.iter();
         let target = targets.find_map(|&(transport, remote)| towards(listeners, subscription.flow, transport, remote));
         let Some(flow) = target else { return Some((index, false)) };
-        subscription.flow = flow;
         subscription.delivery = Delivery::Idle;
         subscription.owed = true;
+        self.redirect(index, flow);
         self.queue(index);
         Some((index, true))
     }
@@ -405,6 +443,7 @@ impl Engine {
             version: 0,
             until: now + expires,
             flow,
+            berth: 0,
             source,
             state: match state {
                 State::Active if fetch => State::Ending(Reason::Timeout),
@@ -486,7 +525,11 @@ impl Engine {
         let device =
             seed.fingerprint(&[essentials.from.uri, &numbers, id, address.as_bytes(), place[0], place[1], place[2]]);
         let user_and_host = Uri::read(uri).map_or((&b""[..], &b""[..]), |uri| (uri.user, uri.host));
-        let alone = if instance.is_empty() { [user_and_host.0, user_and_host.1] } else { [instance, b""] };
+        // Never without the address: nobody else's stream may pass for this device's.
+        let alone = match instance.is_empty() {
+            true => [user_and_host.0, user_and_host.1, ip.as_bytes()],
+            false => [instance, b"", ip.as_bytes()],
+        };
         (device, seed.fingerprint(&alone) as u64)
     }
 
@@ -570,7 +613,6 @@ impl Engine {
         if let Some(format) = format {
             subscription.how.format = format;
         }
-        subscription.flow = new_flow;
         let superseded = std::mem::replace(&mut subscription.delivery, Delivery::Idle); // whatever was in flight
         subscription.failures = 0;
         subscription.owed = true;
@@ -585,10 +627,10 @@ impl Engine {
         if let Delivery::Resolving { query, .. } = superseded {
             self.notifier.resolving.remove(&query);
         }
-        if old_flow.connection != new_flow.connection {
-            self.notifier.detach(index, old_flow);
-            self.notifier.attach(index, new_flow);
-        }
+        // A stream that has ended holds nobody, not even who comes back by its number.
+        self.notifier.detach(index);
+        self.notifier.at(index).flow = new_flow;
+        self.notifier.attach(index);
         if let Destination::Host { host, port, transport } = destination {
             self.look_up(now, index, host, port, transport);
         }
@@ -703,11 +745,13 @@ impl Engine {
             Delivery::Idle => {}
             Delivery::InFlight(_) | Delivery::Waiting(_) if subscription.owed => {}
             Delivery::Dormant(Some(again)) if subscription.is_live() => {
-                subscription.flow = *again;
+                let again = *again;
+                self.notifier.redirect(index, again);
             }
             Delivery::Dormant(_) if !subscription.is_live() => return self.forget(now, index, host),
             _ => return,
         }
+        let subscription = self.notifier.at(index);
         if !(subscription.owed || subscription.dirty) {
             return;
         }
@@ -735,20 +779,25 @@ impl Engine {
     fn transmit(&mut self, now: Time, index: u32, mut flight: InFlight, config: &Config, out: &mut Outbox) {
         let notifier = &mut self.notifier;
         let subscription = notifier.subscriptions[index as usize].as_deref_mut().expect("the caller has just used it");
-        let from = out.bytes.len();
-        subscription.write(config, &flight, &mut out.bytes);
-        let mut flow = subscription.flow;
-        let length = out.bytes.len() - from;
-        if flow.transport == Transport::Udp && length > config.notify.max_udp {
+        let (from, mut flow) = (out.bytes.len(), subscription.flow);
+        subscription.write(config, &flight, flow.transport, &mut out.bytes);
+        if flow.transport == Transport::Udp && out.bytes.len() - from > config.notify.max_udp {
             match notifier.open.get(&subscription.contact) {
-                Some(stream) => flow = *stream,
-                None => self.counters.count(Counter::NotifyFragmented),
+                // Once: if the stream is dead without our knowing, the next attempt goes where it always went.
+                Some(stream) if flight.tries == 0 => {
+                    flow = *stream;
+                    out.bytes.truncate(from);
+                    subscription.write(config, &flight, flow.transport, &mut out.bytes);
+                }
+                _ => self.counters.count(Counter::NotifyFragmented),
             }
         }
         out.send(flow, from);
         let last = flight.sent + config.timers.t1 * 64;
-        flight.next = if flow.transport.is_stream() {
+        flight.next = if subscription.flow.transport.is_stream() {
             last
+        } else if flow.transport.is_stream() {
+            (now + config.timers.t1 * 2).min(last)
         } else {
             let pause = config.timers.t1 * 2_u32.pow(u32::from(flight.tries.min(16)));
             (now + pause.min(config.timers.t2)).min(last)
@@ -988,20 +1037,18 @@ impl Engine {
 
     /// A stream has ended or could not be opened: what went down it is dormant until the phone comes back.
     pub(crate) fn flow_closed<H: Host>(&mut self, now: Time, flow: Flow, host: &mut H) {
+        let waiting = Stream::of(flow).and_then(|stream| self.notifier.streams.remove(&stream)).unwrap_or_default();
         if flow.connection == 0 {
-            // A stream that we wanted to open. Who waits for it is found among all, which happens seldom.
-            for index in 0..self.notifier.subscriptions.len() as u32 {
+            // A stream that we wanted to open.
+            for index in waiting {
                 let Some(one) = self.notifier.subscriptions[index as usize].as_deref_mut() else { continue };
-                if one.flow != flow {
-                    continue;
-                }
                 let tried = matches!(one.delivery, Delivery::InFlight(_));
                 let udp = towards(&self.config.listeners, flow, Transport::Udp, flow.remote);
                 match udp.filter(|_| tried && one.failures == 0 && one.is_live()) {
                     Some(udp) => {
                         // RFC 3261 section 18.1.1: what cannot go by TCP goes by UDP.
-                        (one.flow, one.owed, one.delivery) = (udp, true, Delivery::Idle);
-                        one.failures = 1;
+                        (one.owed, one.delivery, one.failures) = (true, Delivery::Idle, 1);
+                        self.notifier.redirect(index, udp);
                         self.notifier.queue(index);
                     }
                     None if one.is_live() => one.delivery = Delivery::Dormant(None),
@@ -1010,8 +1057,10 @@ impl Engine {
             }
             return;
         }
-        self.notifier.open.retain(|_, open| open.connection != flow.connection);
-        for index in self.notifier.streams.remove(&flow.connection).unwrap_or_default() {
+        for device in self.notifier.known.remove(&flow.connection).unwrap_or_default() {
+            self.notifier.open.remove(&device);
+        }
+        for index in waiting {
             let Some(one) = self.notifier.subscriptions[index as usize].as_deref_mut() else { continue };
             if !one.is_live() {
                 self.forget(now, index, host);
@@ -1041,9 +1090,28 @@ impl Engine {
         if !request.flow.transport.is_stream() || request.flow.connection == 0 {
             return;
         }
-        let (_, contact) = self.device(request, PackageId(0), 0, "");
-        if self.notifier.open.len() < self.config.limits.subscriptions {
-            self.notifier.open.insert(contact, request.flow);
+        if contact(request.message).is_none() {
+            return;
+        }
+        let (_, device) = self.device(request, PackageId(0), 0, "");
+        let notifier = &mut self.notifier;
+        let before = notifier.open.get(&device).map(|open| open.connection);
+        if before == Some(request.flow.connection) || notifier.open.len() >= self.config.limits.subscriptions {
+            return;
+        }
+        let known = notifier.known.entry(request.flow.connection).or_default();
+        if known.len() >= DEVICES {
+            return;
+        }
+        known.push(device);
+        notifier.open.insert(device, request.flow);
+        if let Some(before) = before
+            && let Some(known) = notifier.known.get_mut(&before)
+        {
+            known.retain(|one| *one != device);
+            if known.is_empty() {
+                notifier.known.remove(&before);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::wire::{Essentials, Message, Name, NameAddr, Uri, write};
 use lamplighter_model::package::{PackageId, Rendered, Rendering};
 use lamplighter_model::record::SubscriptionRecord;
 use lamplighter_model::wheel::Timer;
-use lamplighter_model::{Config, Flow, Record, ResourceId, Time};
+use lamplighter_model::{Config, Flow, Record, ResourceId, Time, Transport};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ pub struct Subscription {
     pub until: Time,
     /// Where NOTIFYs go.
     pub flow: Flow,
+    /// Its place among the subscriptions of that flow, if it is a stream.
+    pub berth: u32,
     /// Where it came from.
     pub source: std::net::IpAddr,
     /// What it has come to.
@@ -151,6 +153,8 @@ pub struct InFlight {
 pub struct Head {
     text: Box<[u8]>,
     target: u16,
+    /// Where the three letters of the transport in the Via stand.
+    via: u16,
     /// Where the eight digits of the CSeq in the branch stand.
     branch: u16,
     routes: (u16, u16),
@@ -211,6 +215,7 @@ impl Head {
         write::value(&mut text, target);
         let target = text.len();
         text.extend_from_slice(b" SIP/2.0\r\nVia: SIP/2.0/");
+        let via = text.len();
         text.extend_from_slice(flow.transport.via().as_bytes());
         text.push(b' ');
         write_host(config, flow, &mut text);
@@ -246,6 +251,7 @@ impl Head {
         Ok(Self {
             text: text.into(),
             target: target as u16,
+            via: via as u16,
             branch: branch_at as u16,
             routes: short(routes),
             watcher: short(watcher),
@@ -320,10 +326,12 @@ impl Subscription {
         }
     }
 
-    /// Appends the NOTIFY in flight (or about to be): the same bytes for each retransmission.
-    pub fn write(&self, config: &Config, flight: &InFlight, out: &mut Vec<u8>) {
+    /// Appends the NOTIFY in flight (or about to be): the same bytes for each retransmission by the same transport.
+    pub fn write(&self, config: &Config, flight: &InFlight, transport: Transport, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.head.text);
+        let via = start + usize::from(self.head.via);
+        out[via..via + 3].copy_from_slice(transport.via().as_bytes());
         let branch = start + usize::from(self.head.branch);
         hex_at(&mut out[branch..branch + 8], self.cseq);
         write::number(out, u64::from(self.cseq));

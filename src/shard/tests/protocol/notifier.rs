@@ -450,6 +450,98 @@ fn a_dead_stream_with_a_reachable_contact_gets_one_attempt() {
     assert_eq!((attempt.connection, attempt.remote.to_string()), (0, "192.0.2.10:5060".into()));
 }
 
+fn tcp(remote: &str, connection: u64) -> Flow {
+    Flow { transport: Transport::Tcp, listener: 1, connection, remote: remote.parse().unwrap(), local: None }
+}
+
+/// RFC 3261 section 18.1.1, without opening streams on speculation.
+#[test]
+fn a_large_body_leaves_udp_by_an_open_stream_of_the_same_device_only() {
+    let mut gateway = Gateway::new();
+    let via = |sent: &Sent| header(&sent.text, "Via").unwrap()[..11].to_owned();
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", ""));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let large = |state: &str| dialog(&"x".repeat(1000), state);
+    let sent = gateway.udp(OTHER, &publish(1, "", &large("early")));
+    let etag = header(&answer(&sent).text, "SIP-ETag").unwrap().to_owned();
+    assert!(notify(&sent).text.len() > 1300);
+    assert_eq!((notify(&sent).flow.transport, via(notify(&sent))), (Transport::Udp, "SIP/2.0/UDP".into()));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+
+    // Somebody else says that the phone is here.
+    let stream = subscribe("s", 1, "", "Event: message-summary\n").replace("/UDP", "/TCP");
+    gateway.flow(tcp("192.0.2.99:40000", 7), &stream);
+    let sent = gateway.udp(OTHER, &publish(2, &format!("SIP-If-Match: {etag}\n"), &large("confirmed")));
+    assert_eq!(notify(&sent).flow.transport, Transport::Udp);
+    let etag = header(&answer(&sent).text, "SIP-ETag").unwrap().to_owned();
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+
+    // The phone itself has a stream.
+    let own = tcp("192.0.2.10:40000", 8);
+    let sent = gateway.flow(own, &stream.replace("Call-ID: s", "Call-ID: o").replace("bKs1", "bKo1"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let sent = gateway.udp(OTHER, &publish(3, &format!("SIP-If-Match: {etag}\n"), &large("early")));
+    let etag = header(&answer(&sent).text, "SIP-ETag").unwrap().to_owned();
+    assert_eq!((notify(&sent).flow, via(notify(&sent))), (own, "SIP/2.0/TCP".into()));
+    let second = gateway.wait(Duration::from_millis(1100));
+    assert_eq!((notify(&second).flow.transport, via(notify(&second))), (Transport::Udp, "SIP/2.0/UDP".into()));
+    gateway.reply(&notify(&second).clone(), "200 OK");
+
+    gateway.closed(own);
+    let sent = gateway.udp(OTHER, &publish(4, &format!("SIP-If-Match: {etag}\n"), &large("confirmed")));
+    assert_eq!(notify(&sent).flow.transport, Transport::Udp, "the stream has ended");
+}
+
+/// Who waits for a stream that cannot be opened is told by UDP, with a Via that says so; nobody else is touched.
+#[test]
+fn a_connect_that_fails_falls_back_to_udp() {
+    let mut gateway = Gateway::new();
+    let text = |call: &str, ip: &str| {
+        let contact = format!("Contact: <sip:2@{ip}:5060;transport=tcp>\n");
+        subscribe(call, 1, "", &contact).replace(";rport", "")
+    };
+    let sent = gateway.udp("192.0.2.11:5060", &text("a", "192.0.2.11"));
+    let attempt = notify(&sent).flow;
+    assert_eq!((attempt.transport, attempt.connection), (Transport::Tcp, 0));
+    gateway.udp("192.0.2.12:5060", &text("b", "192.0.2.12"));
+    let sent = gateway.closed(attempt);
+    let again = notify(&sent);
+    assert_eq!((again.flow.transport, again.flow.remote), (Transport::Udp, attempt.remote));
+    assert!(header(&again.text, "Via").unwrap().starts_with("SIP/2.0/UDP "));
+    assert_eq!(header(&again.text, "CSeq"), Some("2 NOTIFY"));
+    assert_eq!(notifies(&gateway.closed(attempt)), 0);
+}
+
+/// Many subscriptions of one stream come and go in any order.
+#[test]
+fn a_stream_that_ends_takes_exactly_its_own_subscriptions() {
+    let mut gateway = Gateway::new();
+    let flow = |number: u32| tcp("192.0.2.10:40000", u64::from(number % 2 + 1));
+    let mut tags = Vec::new();
+    for number in 0..8 {
+        let text = subscribe(&format!("s{number}"), 1, "", &format!("Event: dialog;id={number}\n"));
+        let sent = gateway.flow(flow(number), &text.replace("/UDP", "/TCP"));
+        tags.push(to_tag(answer(&sent)).to_owned());
+        gateway.reply(&notify(&sent).clone(), "200 OK");
+    }
+    for number in [0, 6, 3] {
+        let more = format!("Event: dialog;id={number}\nExpires: 0\n");
+        let text = subscribe(&format!("s{number}"), 2, &tags[number as usize], &more).replace("/UDP", "/TCP");
+        let sent = gateway.flow(flow(number), &text);
+        gateway.reply(&notify(&sent).clone(), "200 OK");
+    }
+    let moved = subscribe("s2", 2, &tags[2], "Event: dialog;id=2\n").replace("/UDP", "/TCP");
+    let sent = gateway.flow(flow(1), &moved); // from the first stream to the second
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    gateway.closed(flow(0));
+    let states = |gateway: &mut Gateway, state: &str| {
+        let explanation = gateway.explain("sip:1@example.com");
+        explanation.packages[0].watchers.iter().filter(|one| one.state == state).count()
+    };
+    assert_eq!((states(&mut gateway, "dormant"), states(&mut gateway, "active")), (1, 4));
+    assert_eq!(notifies(&ring(&mut gateway, 1, "a", "early")), 4);
+}
+
 /// DI-04
 #[test]
 fn publications_of_one_presentity_make_one_document() {
