@@ -113,7 +113,12 @@ impl Engine {
             }
             Seen::Merged => return self.answer(flow, message, &Reply::status(482), out),
         };
-        if !routed.is_in_dialog() && self.is_overloaded(age) {
+        // What belongs to a dialog goes on, within bounds.
+        let refused = match routed.is_in_dialog() {
+            true => self.transactions.len() >= self.config.limits.transactions.saturating_mul(2),
+            false => self.is_overloaded(age),
+        };
+        if refused {
             self.counters.count(Counter::Overload);
             let pause = self.config.overload.retry_after.as_secs() as u32;
             // Stateless, so that the same request may succeed later.

@@ -93,8 +93,12 @@ impl Transactions {
         }
     }
 
-    /// Remembers what was answered.
+    /// Remembers what was answered. A refusal because there is no such dialog needs no memory: it stays the same, and
+    /// costs nothing to whoever makes such requests up.
     pub fn answered(&mut self, now: Time, lasts: Duration, key: Key, reply: Reply) {
+        if reply.status == 481 {
+            return;
+        }
         self.map.insert(key.request, Entry { branch: key.branch, reply });
         self.queue.push_back((now + lasts, key.request));
     }

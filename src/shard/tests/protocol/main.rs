@@ -126,6 +126,21 @@ impl Gateway {
         }
     }
 
+    /// One datagram and one turn of the shard, whatever is left to do.
+    pub fn turn(&mut self, source: &str, text: &str) -> Vec<Sent> {
+        let (bytes, mut out) = (wire(text), Outbox::default());
+        let flow = Flow::udp(0, source.parse().unwrap());
+        let input = Input::Datagram { flow, bytes: bytes.as_bytes(), age: Duration::ZERO };
+        self.shard.handle(self.now, input, &mut out);
+        let sent = |output: &Output| match output {
+            Output::Send { flow, at } => {
+                Some(Sent { flow: *flow, text: String::from_utf8(out.slice(at).to_vec()).unwrap() })
+            }
+            _ => None,
+        };
+        out.outputs.iter().filter_map(sent).collect()
+    }
+
     /// A datagram from `source`, written with bare line ends; the body follows an empty line.
     pub fn udp(&mut self, source: &str, text: &str) -> Vec<Sent> {
         self.flow(Flow::udp(0, source.parse().unwrap()), text)

@@ -1,6 +1,7 @@
 //! The gate that every request passes.
 
 use crate::*;
+use lamplighter_model::counters::Gauge;
 
 fn check(request: &str, expected: u16) -> Sent {
     let mut gateway = Gateway::new();
@@ -98,6 +99,56 @@ fn overload_refuses_only_what_is_new() {
     assert_eq!(header(&answer(&refused).text, "Retry-After"), Some("5"));
     assert_eq!(status(&gateway.aged(phone, &subscribe("a", 2, &tag, ""), late)), 200);
     assert_eq!(status(&gateway.flow(phone, &subscribe("b", 1, "", ""))), 200, "the same request later");
+}
+
+/// Overload shows in watchers that wait to be told, too.
+#[test]
+fn a_long_queue_of_notifies_refuses_what_is_new() {
+    let mut config = config();
+    config.overload.backlog = 3;
+    config.notify.burst = 1;
+    config.records = true;
+    let mut gateway = Gateway::with(config);
+    let mut tag = String::new();
+    for number in 0..8 {
+        let contact = format!("Contact: <sip:{number}@192.0.2.10:5060>\n");
+        let sent = gateway.udp(PHONE, &subscribe(&format!("w{number}"), 1, "", &contact));
+        tag = to_tag(answer(&sent)).to_owned();
+        gateway.reply(&notify(&sent).clone(), "200 OK");
+    }
+    let told = gateway.turn(OTHER, &publish(1, "", &dialog("a", "early")));
+    assert_eq!((status(&told), notifies(&told)), (200, 1), "one burst a turn");
+    let refused = gateway.turn(OTHER, &publish(2, "", &dialog("b", "early")));
+    assert_eq!(status(&refused), 503);
+    assert!(header(&answer(&refused).text, "Retry-After").is_some());
+    let refresh = gateway.turn(PHONE, &subscribe("w7", 2, &tag, "Contact: <sip:7@192.0.2.10:5060>\n"));
+    assert_eq!(status(&refresh), 200, "what belongs to a dialog goes on");
+    gateway.wait(Duration::from_millis(1));
+    assert_eq!(status(&gateway.turn(OTHER, &publish(2, "", &dialog("b", "early")))), 200, "the same request later");
+}
+
+/// Neither made-up dialogs nor a flood within one fill the memory.
+#[test]
+fn server_transactions_are_bounded() {
+    let transactions = |gateway: &Gateway| gateway.counters.gauge(Gauge::Transactions);
+    let mut config = config();
+    config.limits.transactions = 4;
+    let mut gateway = Gateway::with(config);
+    let tag = to_tag(answer(&gateway.udp(PHONE, &subscribe("w", 1, "", "")))).to_owned();
+    for cseq in 2..20 {
+        let made_up = subscribe("x", cseq, "00000000000aaaaaaaaaaaaaaaa", "");
+        assert_eq!(status(&gateway.udp(PHONE, &made_up)), 481);
+    }
+    assert_eq!(transactions(&gateway), 1);
+    for cseq in 2..20 {
+        let expected = if cseq < 9 { 200 } else { 503 };
+        assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", cseq, &tag, ""))), expected, "{cseq}");
+    }
+    assert_eq!(transactions(&gateway), 8);
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("y", 1, "", ""))), 503);
+    gateway.wait(Duration::from_secs(40));
+    assert_eq!(transactions(&gateway), 0);
+    assert_eq!(status(&gateway.udp(PHONE, &subscribe("y", 1, "", ""))), 200);
 }
 
 #[test]
