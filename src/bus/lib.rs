@@ -79,11 +79,29 @@ impl Bus {
         }
     }
 
-    /// Takes a new configuration; rendered bodies are forgotten because profiles may have changed.
-    pub fn configure(&mut self, config: Arc<Config>) {
+    /// Takes a new configuration: rendered bodies are forgotten because profiles may have changed, and what packages
+    /// derive from each other is derived anew. The packages must be the same ones in the same order.
+    pub fn configure(&mut self, now: Time, config: Arc<Config>) {
         self.config = config;
-        for resource in self.resources.iter_mut().flatten() {
+        let packages = self.config.packages.clone();
+        for number in 0..self.resources.len() {
+            let Some(resource) = &mut self.resources[number] else { continue };
             resource.rendered.clear();
+            let (id, package) = (ResourceId(number as u32), resource.package);
+            let derives = packages.get(package).derives();
+            let stale = |one: &Publication| {
+                one.derived && one.source.strip_prefix("derived:").is_none_or(|origin| !derives.contains(&origin))
+            };
+            while let Some(place) = self.at(id).publications.iter().position(stale) {
+                let source = self.end(now, id, place);
+                self.compose(now, id, "derived", &source);
+                self.schedule(now, id);
+            }
+            let Some(resource) = &self.resources[number] else { continue };
+            let (address, state) = (resource.address.clone(), resource.state.clone());
+            if let Some(state) = state.filter(|_| !packages.derived_from(package).is_empty()) {
+                self.derive(now, &address, package, &state);
+            }
         }
     }
 
@@ -159,7 +177,7 @@ impl Bus {
                 PublishError::BadBody(_) => "refused: bad body",
                 PublishError::TooMany(_) => "refused: too many publications",
             };
-            self.note(now, id, what, &publish.from.ip().to_string());
+            self.note(now, id, what, publish.from.ip().to_string());
             self.schedule(now, id);
         }
         result
@@ -389,7 +407,7 @@ impl Bus {
         };
         let (address, origin) = (resource.address.clone(), resource.package);
         self.counters.count(Counter::Changed);
-        self.note(now, id, reason, source);
+        self.note(now, id, reason, source.clone());
         self.changes.push(Changed { resource: id, notify, change });
         if notify && !packages.derived_from(origin).is_empty() {
             self.derive(now, &address, origin, &state);
@@ -408,7 +426,7 @@ impl Bus {
                 let derived = |one: &Publication| one.derived && one.source.strip_prefix("derived:") == Some(name);
                 self.at(id).publications.iter().position(derived).map(|place| (id, place))
             });
-            let id = match (existing, fact) {
+            let (id, source) = match (existing, fact) {
                 (None, None) => continue,
                 (Some((id, place)), Some(fact)) => {
                     if package.same_fact(&self.at(id).publications[place].fact, &fact) {
@@ -417,17 +435,15 @@ impl Bus {
                     let stamp = self.next_tag(now).0;
                     let publication = &mut self.at_mut(id).publications[place];
                     (publication.fact, publication.stamp) = (fact, stamp);
-                    id
+                    (id, publication.source.clone())
                 }
-                (Some((id, place)), None) => {
-                    self.end(now, id, place);
-                    id
-                }
+                (Some((id, place)), None) => (id, self.end(now, id, place)),
                 (None, Some(fact)) => {
                     let Ok(id) = self.resource(address, target) else { continue };
                     let (stamp, tag) = self.next_tag(now);
+                    let source: Arc<str> = format!("derived:{name}").into();
                     self.at_mut(id).publications.push(Publication {
-                        source: format!("derived:{name}").into(),
+                        source: source.clone(),
                         tag,
                         fact,
                         stamp,
@@ -436,10 +452,9 @@ impl Bus {
                         format: 0,
                         derived: true,
                     });
-                    id
+                    (id, source)
                 }
             };
-            let source: Arc<str> = format!("derived:{name}").into();
             self.compose(now, id, "derived", &source);
             self.schedule(now, id);
         }
@@ -563,7 +578,7 @@ impl Bus {
     }
 
     /// Writes a happening into the resource's short history.
-    pub fn note(&mut self, now: Time, id: ResourceId, what: &'static str, who: &str) {
+    pub fn note(&mut self, now: Time, id: ResourceId, what: &'static str, who: impl Into<Arc<str>>) {
         let most = self.config.limits.history;
         let history = &mut self.at_mut(id).history;
         if history.len() >= most {

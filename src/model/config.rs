@@ -246,6 +246,11 @@ impl Profiles {
         ProfileId(self.patterns.matches(user_agent).iter().next().map_or(0, |index| index as u16 + 1))
     }
 
+    /// The profile of this name.
+    pub fn find(&self, name: &str) -> Option<ProfileId> {
+        self.all.iter().position(|one| *one.name == *name).map(|index| ProfileId(index as u16))
+    }
+
     /// The profile itself; the default one when the number is of an older configuration.
     pub fn get(&self, id: ProfileId) -> &Profile {
         self.all.get(usize::from(id.0)).unwrap_or(&self.all[0])

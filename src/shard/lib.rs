@@ -141,7 +141,7 @@ impl Shard {
     fn configure(&mut self, now: Time, config: &Arc<Config>) {
         let config = Arc::new(Config::clone(config));
         self.config = config.clone();
-        self.bus.configure(config.clone());
+        self.bus.configure(now, config.clone());
         let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
         self.engine.configure(now, config, &mut host);
     }

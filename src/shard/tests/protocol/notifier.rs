@@ -618,6 +618,28 @@ fn a_call_is_on_the_phone_in_presence() {
     assert!(!body(notify(&sent)).contains("on-the-phone"));
 }
 
+/// What a package no longer derives is not said any more.
+#[test]
+fn a_reload_derives_anew() {
+    let mut gateway = Gateway::new();
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "Event: presence\n"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let lit = ring(&mut gateway, 1, "a", "confirmed");
+    gateway.reply(&notify(&lit).clone(), "200 OK");
+    let configured = |gateway: &Gateway, from_dialogs| {
+        let presence = lamplighter_packages::presence::Config { from_dialogs };
+        let packages = lamplighter_packages::Config { presence, ..lamplighter_packages::Config::default() };
+        let packages = Packages::new(lamplighter_packages::packages(&packages), |_, expires| expires);
+        Config { packages, ..gateway.config.clone() }
+    };
+    let (off, on) = (configured(&gateway, false), configured(&gateway, true));
+    let sent = gateway.reload(off);
+    assert!(!body(notify(&sent)).contains("on-the-phone"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let sent = gateway.reload(on);
+    assert!(body(notify(&sent)).contains("on-the-phone"));
+}
+
 #[test]
 fn per_source_caps_spare_the_trusted() {
     let mut config = config();
