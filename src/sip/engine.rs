@@ -248,6 +248,7 @@ impl Engine {
 
     /// Takes a new configuration and asks policy again about every subscription.
     pub fn configure<H: Host>(&mut self, now: Time, config: Arc<Config>, host: &mut H) {
+        self.notifier.rename_profiles(&self.config.profiles, &config.profiles);
         self.config = config;
         self.authorize_again(now, host);
     }

@@ -11,7 +11,7 @@ use crate::reply::{Detail, Reply, parse_ip};
 use crate::server::Key;
 use crate::subscription::{BadHead, Delivery, Head, InFlight, Reason, State, Subscription, contact, entity};
 use crate::wire::{Event, MediaRange, Name, NameAddr, Uri};
-use lamplighter_model::config::Listener;
+use lamplighter_model::config::{Listener, Profiles};
 use lamplighter_model::explain::WatcherExplanation;
 use lamplighter_model::hash::Map;
 use lamplighter_model::package::{PackageId, Rendering, View};
@@ -306,6 +306,14 @@ impl Notifier {
         self.redirect(index, flow);
         self.queue(index);
         Some((index, true))
+    }
+
+    /// The profiles have new numbers; one that is no more leaves its devices to the default.
+    pub fn rename_profiles(&mut self, old: &Profiles, new: &Profiles) {
+        for subscription in self.subscriptions.iter_mut().flatten() {
+            let name = &old.get(ProfileId(subscription.how.profile)).name;
+            subscription.how.profile = new.find(name).unwrap_or_default().0;
+        }
     }
 
     pub fn explain(&self, config: &Config, resource: ResourceId) -> Vec<WatcherExplanation> {
@@ -642,7 +650,9 @@ impl Engine {
         }
         self.notifier.arm(index);
         // One that was never told anything has no record yet.
-        if config.records && self.notifier.at(index).is_live() && self.notifier.at(index).reserved > 0 {
+        if expires.is_zero() && !config.profiles.get(profile).final_notify {
+            self.forget(now, index, host); // what these devices cannot bear
+        } else if config.records && self.notifier.at(index).is_live() && self.notifier.at(index).reserved > 0 {
             let record = self.notifier.at(index).record(&config, host);
             host.save(record);
         }
@@ -853,7 +863,11 @@ impl Engine {
             }
             408 => self.failed(now, index, host),
             // RFC 5057 section 5.1: these end the usage.
-            404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 502 | 604 if retry_after.is_none() => {
+            481 => {
+                self.counters.count(Counter::NotifyFailed);
+                self.lose(now, index, "watcher refused a NOTIFY", host);
+            }
+            404 | 405 | 410 | 416 | 480 | 482..=485 | 489 | 501 | 502 | 604 if retry_after.is_none() => {
                 self.counters.count(Counter::NotifyFailed);
                 self.lose(now, index, "watcher refused a NOTIFY", host);
             }

@@ -182,6 +182,30 @@ fn an_unanswered_notify_is_sent_again_and_one_silence_ends_nothing() {
     assert_eq!(notifies(&ring(&mut gateway, 3, "c", "early")), 1, "trusted again");
 }
 
+/// However much happens meanwhile, a watcher that does not answer gets one transaction for each probe.
+#[test]
+fn a_suspect_watcher_gets_one_probe_with_back_off() {
+    let (mut gateway, _) = watched();
+    ring(&mut gateway, 1, "a0", "early");
+    gateway.wait(Duration::from_millis(32_100)); // Timer F: the first failure
+    let mut cseqs = Vec::new();
+    for number in 1..=40 {
+        ring(&mut gateway, number + 1, &format!("a{number}"), "early");
+        for sent in gateway.wait(Duration::from_secs(3)) {
+            let cseq = header(&sent.text, "CSeq").unwrap().to_owned();
+            if sent.text.starts_with("NOTIFY") && !cseqs.contains(&cseq) {
+                cseqs.push(cseq);
+            }
+        }
+    }
+    // 30 s after the first failure, and 60 s after the second, which is 32 s later: at 30 s and at 122 s.
+    assert_eq!(cseqs, ["3 NOTIFY"]);
+    assert_eq!(gateway.load().0, 1);
+    let probe = gateway.wait(Duration::from_secs(4));
+    assert_eq!(header(&notify(&probe[..1]).text, "CSeq"), Some("4 NOTIFY"));
+    assert!(probe[0].text.contains("a40"), "the newest state");
+}
+
 #[test]
 fn a_watcher_that_stays_silent_is_given_up() {
     let mut config = config();
@@ -203,10 +227,13 @@ fn answers_to_notify_are_heeded() {
         gateway
     };
     check("481 Gone", 0);
+    check("481 Gone\nRetry-After: 10", 0); // RFC 6665 section 4.2.2: whatever else it says
+    check("480 Busy\nRetry-After: 10", 1);
     check("404 Not Found", 0);
     check("489 Bad Event", 0);
     check("408 Timeout", 1);
     check("500 Oops", 1);
+    check("401 Unauthorized", 1);
     let mut gateway = check("503 Busy\nRetry-After: 10\n", 1);
     assert_eq!(notifies(&ring(&mut gateway, 2, "b", "early")), 0);
     assert_eq!(notifies(&gateway.wait(Duration::from_secs(9))), 0);
@@ -616,6 +643,46 @@ fn a_call_is_on_the_phone_in_presence() {
     gateway.reply(&notify(&sent).clone(), "200 OK");
     let sent = gateway.udp(OTHER, &publish(2, &format!("SIP-If-Match: {etag}\n"), &dialog("a", "terminated")));
     assert!(!body(notify(&sent)).contains("on-the-phone"));
+}
+
+/// Profiles are told apart by name, not by their place in the configuration.
+#[test]
+fn a_reload_leaves_devices_their_profile() {
+    let mut gateway = Gateway::new();
+    let single = Profile { name: "single".into(), single_dialog: true, ..Profile::default() };
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "User-Agent: Single 1.0\n"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let other = ("^Other".to_owned(), Profile { name: "other".into(), ..Profile::default() });
+    let mut config = gateway.config.clone();
+    config.profiles = Profiles::new(Profile::default(), vec![other.clone(), ("^Single".into(), single)]).unwrap();
+    gateway.reload(config.clone());
+    let first = ring(&mut gateway, 1, "a", "early");
+    gateway.reply(&notify(&first).clone(), "200 OK");
+    let second = ring(&mut gateway, 2, "b", "early");
+    assert_eq!(second.iter().filter(|one| one.text.matches("<dialog ").count() > 1).count(), 0);
+    config.profiles = Profiles::new(Profile::default(), vec![other]).unwrap();
+    for one in second.iter().filter(|one| one.text.starts_with("NOTIFY")) {
+        gateway.reply(one, "200 OK");
+    }
+    gateway.reload(config);
+    let third = ring(&mut gateway, 3, "c", "early");
+    assert_eq!(body(notify(&third)).matches("<dialog ").count(), 3, "one that is no more: the default");
+}
+
+/// Devices that cannot bear the NOTIFY that ends an unsubscription do not get it.
+#[test]
+fn some_devices_leave_without_a_word() {
+    let mut config = config();
+    let quiet = Profile { name: "quiet".into(), final_notify: false, ..Profile::default() };
+    config.profiles = Profiles::new(Profile::default(), vec![("^Quiet".into(), quiet)]).unwrap();
+    let mut gateway = Gateway::with(config);
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "User-Agent: Quiet 1.0\n"));
+    let tag = to_tag(answer(&sent)).to_owned();
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let left = gateway.udp(PHONE, &subscribe("w", 2, &tag, "Expires: 0\n"));
+    assert_eq!((status(&left), notifies(&left), gateway.load().0), (200, 0, 0));
+    let fetched = gateway.udp(PHONE, &subscribe("f", 1, "", "User-Agent: Quiet 1.0\nExpires: 0\n"));
+    assert_eq!(notifies(&fetched), 1, "a fetch is nothing without its NOTIFY");
 }
 
 /// What a package no longer derives is not said any more.
