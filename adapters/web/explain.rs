@@ -49,7 +49,7 @@ fn watcher(one: &WatcherExplanation) -> Value {
 }
 
 fn entry(HistoryEntry { at, what, who }: &HistoryEntry) -> Value {
-    json!({ "at": time(*at), "what": what, "who": who })
+    json!({ "at": time(*at), "what": what, "who": &**who })
 }
 
 /// Milliseconds; `null`: never.

@@ -108,6 +108,9 @@ impl Addresses {
         }
         out.push_str("sip:");
         push_user(user, out)?;
+        if out.len() > "sip:".len() + MOST_USER {
+            return Err(NotLocal::BadUser);
+        }
         out.push('@');
         let at = out.len();
         let host = std::str::from_utf8(host).map_err(|_| NotLocal::Foreign)?;

@@ -1,6 +1,7 @@
 //! The answer to "why is this lamp lit?" (OP-03): sources with their ages, the rule, and what each watcher was told.
 
 use crate::time::Time;
+use std::sync::Arc;
 
 /// Everything that a shard knows about one presentity.
 #[derive(Clone, Debug, Default)]
@@ -70,5 +71,5 @@ pub struct HistoryEntry {
     /// What, in a word or two: `published`, `expired`, `refused: interval too brief`, `replaced subscription`.
     pub what: &'static str,
     /// Whose doing, such as `pub:7f3a`.
-    pub who: Box<str>,
+    pub who: Arc<str>,
 }

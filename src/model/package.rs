@@ -336,9 +336,11 @@ impl<P: Package> AnyPackage for P {
 
 /// All packages of a gateway; cheap to clone.
 #[derive(Clone)]
-pub struct Packages {
-    all: Arc<[Registered]>,
-    allow_events: Arc<str>,
+pub struct Packages(Arc<Inner>);
+
+struct Inner {
+    all: Vec<Registered>,
+    allow_events: String,
 }
 
 struct Registered {
@@ -349,7 +351,7 @@ struct Registered {
 
 impl std::fmt::Debug for Packages {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.all.iter().map(|one| one.package.name())).finish()
+        f.debug_list().entries(self.0.all.iter().map(|one| one.package.name())).finish()
     }
 }
 
@@ -365,49 +367,49 @@ impl Packages {
         let mut names: Vec<&str> = all.iter().map(|package| package.name().split(';').next().unwrap_or("")).collect();
         names.sort_unstable();
         names.dedup();
-        let allow_events = names.join(", ").into();
+        let allow_events = names.join(", ");
         let all = all.into_iter().zip(derived).map(|(package, derived)| Registered {
             expires: expires(package.name(), package.expires()),
             package,
             derived,
         });
-        Self { all: all.collect(), allow_events }
+        Self(Arc::new(Inner { all: all.collect(), allow_events }))
     }
 
     /// The package of an event type with the parameters that choose it, such as `dialog` or `dialog;sla`.
     pub fn find(&self, name: &[u8]) -> Option<PackageId> {
-        let index = self.all.iter().position(|one| one.package.name().as_bytes() == name)?;
+        let index = self.0.all.iter().position(|one| one.package.name().as_bytes() == name)?;
         Some(PackageId(index as u8))
     }
 
     /// The package of a feed kind, such as `mwi`.
     pub fn find_kind(&self, kind: &str) -> Option<PackageId> {
-        let index = self.all.iter().position(|one| one.package.kind() == kind)?;
+        let index = self.0.all.iter().position(|one| one.package.kind() == kind)?;
         Some(PackageId(index as u8))
     }
 
     /// The package itself.
     pub fn get(&self, id: PackageId) -> &dyn AnyPackage {
-        &*self.all[usize::from(id.0)].package
+        &*self.0.all[usize::from(id.0)].package
     }
 
     /// Its lifetimes as configured.
     pub fn expires(&self, id: PackageId) -> Expires {
-        self.all[usize::from(id.0)].expires
+        self.0.all[usize::from(id.0)].expires
     }
 
     /// Packages that say something derived from the state of package `id`.
     pub fn derived_from(&self, id: PackageId) -> &[PackageId] {
-        &self.all[usize::from(id.0)].derived
+        &self.0.all[usize::from(id.0)].derived
     }
 
     /// The value of the Allow-Events header.
     pub fn allow_events(&self) -> &str {
-        &self.allow_events
+        &self.0.allow_events
     }
 
     /// All ids in order.
     pub fn ids(&self) -> impl Iterator<Item = PackageId> + use<> {
-        (0..self.all.len()).map(|index| PackageId(index as u8))
+        (0..self.0.all.len()).map(|index| PackageId(index as u8))
     }
 }
