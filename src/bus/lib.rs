@@ -28,6 +28,9 @@ use std::time::Duration;
 /// How long a presentity without publications and watchers is remembered, so that `explain` can say what happened.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
+/// The longest name in the history, bytes: peers choose some of them.
+const MOST_WHO: usize = 256;
+
 /// The bus of one shard.
 pub struct Bus {
     config: Arc<Config>,
@@ -585,7 +588,11 @@ impl Bus {
             history.pop_front();
         }
         if most > 0 {
-            history.push_back(HistoryEntry { at: now, what, who: who.into() });
+            let mut who: Arc<str> = who.into();
+            if who.len() > MOST_WHO {
+                who = who[..who.floor_char_boundary(MOST_WHO)].into();
+            }
+            history.push_back(HistoryEntry { at: now, what, who });
         }
     }
 

@@ -9,6 +9,9 @@ use std::collections::{HashMap, HashSet};
 /// How many slots there are; a shard owns a contiguous range of them.
 pub const SLOTS: u16 = 4096;
 
+/// The longest user part of a canonical address, bytes. Addresses are kept as long as somebody watches or publishes.
+const MOST_USER: usize = 255;
+
 /// Where a presentity lives: 12 bits of a fixed hash of its canonical address.
 ///
 /// To-tags and branches that we make carry it, so that everything later finds its way home even after the number
@@ -52,7 +55,7 @@ pub enum NotLocal {
     /// There is no user part.
     #[error("the address names no user")]
     NoUser,
-    /// The user part cannot be represented (control characters, not UTF-8).
+    /// The user part cannot be represented (control characters, bad escapes, more than 255 bytes).
     #[error("the user part cannot be represented")]
     BadUser,
 }
@@ -234,6 +237,9 @@ mod tests {
         check("", "example.com", Err(NotLocal::NoUser));
         check("a%00", "example.com", Err(NotLocal::BadUser));
         check("a%4", "example.com", Err(NotLocal::BadUser));
+        check(&"a".repeat(256), "example.com", Err(NotLocal::BadUser));
+        let longest = "a".repeat(255);
+        check(&longest, "example.com", Ok(&format!("sip:{longest}@example.com")));
     }
 
     #[test]

@@ -588,8 +588,10 @@ impl Engine {
             return Err(Reply::status(stale));
         }
         subscription.remote_cseq = essentials.cseq;
-        if self.package(request)? != package {
-            return Err(gone);
+        let same_id = message.first(Name::Event).and_then(Event::read).and_then(|event| event.id())
+            == subscription.head.event_id();
+        if self.package(request)? != package || !same_id {
+            return Err(gone); // RFC 6665 section 4.5.2: another subscription in the same dialog; there is none
         }
         let config = self.config.clone();
         let expires = self.expires(request, package)?;

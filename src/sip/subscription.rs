@@ -3,7 +3,7 @@
 use crate::host::Host;
 use crate::identifier::{BRANCH_LEN, Branch, COOKIE, Tag, hex_at};
 use crate::reply::{escape_xml, write_contact, write_host};
-use crate::wire::{Essentials, Message, Name, NameAddr, Uri, write};
+use crate::wire::{Essentials, Event, Message, Name, NameAddr, Uri, write};
 use lamplighter_model::package::{PackageId, Rendered, Rendering};
 use lamplighter_model::record::SubscriptionRecord;
 use lamplighter_model::wheel::Timer;
@@ -159,6 +159,7 @@ pub struct Head {
     branch: u16,
     routes: (u16, u16),
     watcher: (u16, u16),
+    event: (u16, u16),
 }
 
 /// A head that would be too long, or a Contact that names nobody.
@@ -242,7 +243,9 @@ impl Head {
         text.extend_from_slice(b"\r\nContact: ");
         write_contact(config, flow, &mut text);
         text.extend_from_slice(b"\r\nEvent: ");
+        let event = text.len();
         write::value(&mut text, request.first(Name::Event).unwrap_or(b""));
+        let event = (event, text.len());
         text.extend_from_slice(b"\r\nCSeq: ");
         if text.len() > MOST_HEAD {
             return Err(BadHead::TooLarge);
@@ -255,6 +258,7 @@ impl Head {
             branch: branch_at as u16,
             routes: short(routes),
             watcher: short(watcher),
+            event: short(event),
         })
     }
 
@@ -271,6 +275,11 @@ impl Head {
     /// Who watches: the To header.
     pub fn watcher(&self) -> &[u8] {
         &self.text[usize::from(self.watcher.0)..usize::from(self.watcher.1)]
+    }
+
+    /// The `id` of the Event header, which tells subscriptions of one dialog apart.
+    pub fn event_id(&self) -> Option<&[u8]> {
+        Event::read(&self.text[usize::from(self.event.0)..usize::from(self.event.1)])?.id()
     }
 
     /// The URI of the first Route, if there is a route set.

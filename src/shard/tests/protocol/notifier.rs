@@ -279,6 +279,48 @@ fn a_rebooted_phone_replaces_its_subscription_and_nobody_elses() {
     assert!(history.iter().any(|entry| entry.what.contains("replaced")));
 }
 
+/// RFC 6665 section 4.5.2: package and Event id name a subscription within its dialog.
+#[test]
+fn a_refresh_of_another_event_finds_nothing() {
+    let mut gateway = Gateway::new();
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "Event: dialog;id=7\n"));
+    let tag = to_tag(answer(&sent)).to_owned();
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    assert_eq!(header(&notify(&sent).text, "Event"), Some("dialog;id=7"));
+    for (cseq, event, expected) in
+        [(2, "dialog;id=7", 200), (3, "dialog", 481), (4, "dialog;id=8", 481), (5, "presence;id=7", 481)]
+    {
+        let text = subscribe("w", cseq, &tag, &format!("Event: {event}\n"));
+        assert_eq!(status(&gateway.udp(PHONE, &text)), expected, "{event}");
+    }
+    assert_eq!(gateway.load().0, 1);
+}
+
+/// Refreshes without a Contact keep the one that is known.
+#[test]
+fn a_refresh_needs_no_contact() {
+    let (mut gateway, tag) = watched();
+    let text = subscribe("w", 2, &tag, "").replace("Contact: <sip:2@192.0.2.10:5060>\n", "");
+    let sent = gateway.udp(PHONE, &text);
+    assert_eq!(status(&sent), 200);
+    assert!(notify(&sent).text.starts_with("NOTIFY sip:2@192.0.2.10:5060 SIP/2.0\r\n"));
+}
+
+/// Names that peers choose do not fill the history.
+#[test]
+fn the_history_keeps_names_short() {
+    let mut gateway = Gateway::new();
+    let long = |call: &str| {
+        let from = format!("From: <sip:2@example.com;x={}>", "y".repeat(3000));
+        subscribe(call, 1, "", "").replace("From: <sip:2@example.com>", &from)
+    };
+    assert_eq!(status(&gateway.udp(PHONE, &long("a"))), 200);
+    assert_eq!(status(&gateway.udp(PHONE, &long("b"))), 200);
+    let explanation = gateway.explain("sip:1@example.com");
+    let replaced = explanation.packages[0].history.iter().find(|one| one.what.contains("replaced")).unwrap();
+    assert_eq!(replaced.who.len(), 256);
+}
+
 #[test]
 fn a_fetch_takes_nobodys_place() {
     let (mut gateway, tag) = watched();
