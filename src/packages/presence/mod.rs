@@ -44,6 +44,7 @@ use std::sync::Arc;
 const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+const CIPID: &str = "urn:ietf:params:xml:ns:pidf:cipid";
 
 /// The `[packages.presence]` options.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,6 +116,8 @@ pub struct Tuple {
     id: Box<str>,
     open: Option<bool>,
     show: Option<Show>,
+    /// The person's name (RFC 4482 section 3.1).
+    name: Option<Box<str>>,
     contact: Option<Box<str>>,
     /// In thousandths.
     priority: Option<u16>,
@@ -131,6 +134,7 @@ impl Tuple {
         self.id == other.id
             && self.open == other.open
             && self.show == other.show
+            && self.name == other.name
             && self.contact == other.contact
             && self.priority == other.priority
             && self.notes == other.notes

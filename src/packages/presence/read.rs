@@ -1,6 +1,6 @@
 //! Reading `application/pidf+xml`.
 
-use super::{Activities, DATA_MODEL, Device, Doing, Extra, Note, PIDF, Person, Presence, RPID, Show, Tuple};
+use super::{Activities, CIPID, DATA_MODEL, Device, Doing, Extra, Note, PIDF, Person, Presence, RPID, Show, Tuple};
 use crate::xml::{Element, Reader, decode};
 use lamplighter_model::package::BadBody;
 use lamplighter_model::time::Time;
@@ -93,6 +93,10 @@ impl<'a> Document<'a> {
         let (mut extra, mut status_extra) = (Vec::new(), Vec::new());
         while let Some(child) = self.xml.child()? {
             match child.name {
+                "display-name" if child.ns == CIPID => {
+                    let name = self.xml.text()?;
+                    tuple.name = Some(name.trim()).filter(|name| !name.is_empty()).map(Into::into);
+                }
                 _ if !pidf(child) => self.foreign(child, &mut extra)?,
                 "status" => {
                     while let Some(child) = self.xml.child()? {

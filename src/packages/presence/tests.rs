@@ -412,3 +412,20 @@ fn mutated_bodies_are_read_or_refused() {
     }
     assert!(read > 300, "only {read} were readable");
 }
+
+/// RFC 4482 section 3.1: who it is, for panels; only for those who may see everything.
+#[test]
+fn the_name_of_the_person_reaches_the_feed_and_watchers() {
+    let named = "<tuple id='a'><status><basic>open</basic></status>\
+                 <c:display-name xmlns:c='urn:ietf:params:xml:ns:pidf:cipid'>Ann &amp; Lee</c:display-name></tuple>";
+    let fact = read_at(1, &body(named));
+    let state = package().compose(at(1), ME, &[sourced("a", 1, &fact)]).state;
+    let written = full(&state);
+    well_formed(&written);
+    assert!(written.contains(">Ann &amp; Lee</c:display-name>"));
+    assert!(json(&package(), &state, View::Full).contains(r#""name":"Ann & Lee""#));
+    assert!(!json(&package(), &state, View::Masked).contains("Ann"));
+    let other = read_at(1, &body(&named.replace("Lee", "Li")));
+    let changed = package().compose(at(1), ME, &[sourced("a", 1, &other)]).state;
+    assert!(package().is_change(&state, &changed));
+}

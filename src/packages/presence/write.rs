@@ -72,6 +72,12 @@ fn tuple(id: &str, tuple: &Tuple, view: View, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(b"</status>\n");
     if view == View::Full {
+        if let Some(name) = &tuple.name {
+            // Written again from what was understood.
+            out.extend_from_slice(b"<c:display-name xmlns:c=\"urn:ietf:params:xml:ns:pidf:cipid\">");
+            text(out, name);
+            out.extend_from_slice(b"</c:display-name>\n");
+        }
         if !tuple.extra.is_empty() {
             out.extend_from_slice(&tuple.extra);
             out.push(b'\n');
@@ -185,6 +191,11 @@ pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
     }
     if let Some(show) = state.show() {
         object.string("show", show.name());
+    }
+    if view == View::Full
+        && let Some(name) = state.tuples.iter().find_map(|shown| shown.tuple.name.as_deref())
+    {
+        object.string("name", name);
     }
     if view != View::Busy {
         if let Some(doing) = state.person.as_ref().and_then(|person| person.doing.as_ref()) {
