@@ -1046,6 +1046,11 @@ impl Engine {
             (subscription.state, subscription.told) = (state, state == State::Active);
             subscription.owed = true;
             let resource = subscription.resource;
+            let record = (config.records && subscription.is_live() && subscription.reserved > 0)
+                .then(|| subscription.record(&config, host));
+            if let Some(record) = record {
+                host.save(record);
+            }
             host.note(now, resource, "policy has changed for a watcher", "configuration");
             self.notifier.queue(index);
         }

@@ -141,6 +141,46 @@ fn pending_subscriptions_wait_for_permission() {
     assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=rejected", ""));
 }
 
+/// A permission survives a restart: it is in the record of the subscription.
+#[test]
+fn a_permission_is_recorded() {
+    let mut config = config();
+    config.records = true;
+    let mut gateway = Gateway::with(config);
+    let sent = gateway.udp("192.0.2.77:5060", &subscribe("g", 1, "", ""));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let mut allowed = gateway.config.clone();
+    allowed.access.rules.clear();
+    gateway.reload(allowed);
+    let active = gateway.records.iter().filter_map(|record| match record {
+        Record::Subscription(one) => Some(one.active),
+        _ => None,
+    });
+    assert_eq!(active.collect::<Vec<_>>(), [false, true]);
+}
+
+/// The first change goes out at once, what follows within the interval goes out together at its end.
+#[test]
+fn changes_within_the_least_interval_go_together() {
+    let mut config = config();
+    config.notify.min_interval = Duration::from_secs(5);
+    let mut gateway = Gateway::with(config);
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", ""));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    gateway.wait(Duration::from_secs(6));
+    let first = ring(&mut gateway, 1, "a", "early");
+    gateway.reply(&notify(&first).clone(), "200 OK");
+    for number in 2..=4 {
+        gateway.wait(Duration::from_secs(1));
+        assert_eq!(notifies(&ring(&mut gateway, number, &format!("b{number}"), "early")), 0);
+    }
+    assert_eq!(notifies(&gateway.wait(Duration::from_millis(1900))), 0);
+    let together = gateway.wait(Duration::from_millis(200));
+    assert_eq!(body(notify(&together)).matches("<dialog ").count(), 4);
+    gateway.reply(&notify(&together).clone(), "200 OK");
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(20))), 0);
+}
+
 /// DI-11: however a pending subscription ends, its last NOTIFY tells nothing.
 #[test]
 fn pending_subscriptions_learn_nothing_from_their_end() {
