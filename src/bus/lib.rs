@@ -590,7 +590,8 @@ impl Bus {
         if most > 0 {
             let mut who: Arc<str> = who.into();
             if who.len() > MOST_WHO {
-                who = who[..who.floor_char_boundary(MOST_WHO)].into();
+                let end = (0..=MOST_WHO).rev().find(|at| who.is_char_boundary(*at)).unwrap_or(0);
+                who = who[..end].into();
             }
             history.push_back(HistoryEntry { at: now, what, who });
         }

@@ -70,13 +70,13 @@ impl Resource {
     /// What is true at `now`, and when that changes by itself.
     pub fn composed(&self, now: Time, package: &dyn AnyPackage) -> (AnyState, Option<Time>) {
         let live = self.publications.iter().map(|one| Sourced {
-            source: &*one.source,
+            source: &one.source,
             stamp: one.stamp,
             live: true,
             fact: &one.fact,
         });
         let ended = self.residues.iter().map(|one| Sourced {
-            source: &*one.source,
+            source: &one.source,
             stamp: one.stamp,
             live: false,
             fact: &one.fact,

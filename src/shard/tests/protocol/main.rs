@@ -86,7 +86,7 @@ pub fn config() -> Config {
 }
 
 impl Gateway {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(config())
     }
 

@@ -222,6 +222,39 @@ fn an_unanswered_notify_is_sent_again_and_one_silence_ends_nothing() {
     assert_eq!(notifies(&ring(&mut gateway, 3, "c", "early")), 1, "trusted again");
 }
 
+#[test]
+fn the_newest_state_follows_the_answer() {
+    let (mut gateway, _) = watched();
+    let first = notify(&ring(&mut gateway, 1, "a", "early")).clone();
+    for (cseq, id) in [(2, "b"), (3, "c")] {
+        assert_eq!(notifies(&ring(&mut gateway, cseq, id, "early")), 0, "one in flight");
+    }
+    let sent = gateway.reply(&first, "200 OK");
+    assert_eq!(body(notify(&sent)).matches("<dialog ").count(), 3);
+    assert!(body(notify(&sent)).contains("version=\"2\""));
+    assert!(gateway.reply(&notify(&sent).clone(), "200 OK").is_empty());
+}
+
+/// DI-03: what one publisher has seen end, no other brings back, nor the end of its publication.
+#[test]
+fn what_has_ended_stays_ended() {
+    let (mut gateway, _) = watched();
+    let told = |gateway: &mut Gateway, cseq, more: &str, text: &str| {
+        let sent = gateway.udp(OTHER, &publish(cseq, more, text));
+        for one in sent.iter().filter(|one| one.text.starts_with("NOTIFY")) {
+            gateway.reply(one, "200 OK");
+            assert!(cseq < 3 || !one.text.contains("confirmed"), "it has come back: {}", one.text);
+        }
+        header(&answer(&sent).text, "SIP-ETag").unwrap().to_owned()
+    };
+    let first = told(&mut gateway, 1, "", &dialog("a", "early"));
+    told(&mut gateway, 2, "", &dialog("a", "confirmed"));
+    let first = told(&mut gateway, 3, &format!("SIP-If-Match: {first}\n"), &dialog("a", "terminated"));
+    told(&mut gateway, 4, &format!("SIP-If-Match: {first}\nExpires: 0\n"), "");
+    let sent = gateway.udp("192.0.2.11:5060", &subscribe("late", 1, "", ""));
+    assert!(!body(notify(&sent)).contains("confirmed"), "nor for those who come later");
+}
+
 /// However much happens meanwhile, a watcher that does not answer gets one transaction for each probe.
 #[test]
 fn a_suspect_watcher_gets_one_probe_with_back_off() {
