@@ -255,6 +255,19 @@ fn what_has_ended_stays_ended() {
     assert!(!body(notify(&sent)).contains("confirmed"), "nor for those who come later");
 }
 
+/// The state that nobody has acknowledged is told again, although nothing has changed since.
+#[test]
+fn a_probe_needs_no_change() {
+    let (mut gateway, _) = watched();
+    ring(&mut gateway, 1, "a", "early");
+    gateway.wait(Duration::from_millis(32_100));
+    let probe = gateway.wait(Duration::from_millis(30_100));
+    assert_eq!(header(&notify(&probe).text, "CSeq"), Some("3 NOTIFY"));
+    assert!(body(notify(&probe)).contains("early"));
+    gateway.reply(&notify(&probe).clone(), "200 OK");
+    assert_eq!(notifies(&gateway.wait(Duration::from_secs(300))), 0);
+}
+
 /// However much happens meanwhile, a watcher that does not answer gets one transaction for each probe.
 #[test]
 fn a_suspect_watcher_gets_one_probe_with_back_off() {

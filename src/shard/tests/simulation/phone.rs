@@ -77,7 +77,9 @@ pub struct Watch {
 pub struct Phone {
     pub number: usize,
     pub watches: Vec<Watch>,
-    pub silent_until: Time,
+    silent_until: Time,
+    /// When the first silence of several in a row began.
+    silent_from: Time,
     was_silent: bool,
     /// When it last rebooted, and when it last lost its connection.
     disturbed: (Time, Time),
@@ -167,6 +169,7 @@ impl Phone {
             number,
             watches: watched.into_iter().enumerate().map(watch).collect(),
             silent_until: Time::default(),
+            silent_from: Time::default(),
             was_silent: false,
             disturbed: (Time::default(), Time::default()),
             quiet: false,
@@ -186,6 +189,22 @@ impl Phone {
     /// Its mailbox belongs to a presentity of its own; nobody else publishes there.
     pub fn presentity(&self) -> usize {
         self.number
+    }
+
+    /// Hears and says nothing for a while.
+    pub fn silence(&mut self, now: Time, time: Duration) {
+        if now > self.silent_until + Duration::from_secs(100) {
+            self.silent_from = now;
+        }
+        self.silent_until = now + time;
+    }
+
+    /// Goes home: gives up what it holds, or is unplugged without a word.
+    pub fn leave(&mut self, unplugged: bool) {
+        self.leaving = true;
+        if unplugged {
+            self.silent_until = Time::NEVER;
+        }
     }
 
     /// Forgets everything; what it said before stays with the gateway until the lease ends.
@@ -266,14 +285,20 @@ impl Phone {
         let busy = self.publishers.iter().any(|one| one.pending.is_some())
             || self.watches.iter().any(|one| one.pending.is_some());
         let pause = if busy { 250 } else { 1500 };
+        let done = self.publishers.iter().all(|one| one.removed) && self.watches.iter().all(|one| one.gone);
+        if self.leaving && (done && !busy || self.silent_until == Time::NEVER) {
+            return;
+        }
         out.push(Action::WakeAt(now + Duration::from_millis(pause + random.below(pause))));
         if now < self.silent_until {
             self.was_silent = true;
             return;
         }
         if std::mem::take(&mut self.was_silent) {
-            // Back in the network: asks whether the gateway still knows it.
-            for watch in &mut self.watches {
+            // Back in the network: asks whether the gateway still knows it. After a short silence some ask nothing,
+            // so that only the gateway's own probe can set their lamps right.
+            let short = now < self.silent_from + Duration::from_secs(90);
+            for watch in self.watches.iter_mut().filter(|watch| !short || watch.expires < 3600) {
                 watch.refresh = watch.refresh.min(now);
             }
         }

@@ -222,7 +222,7 @@ impl World {
                 for phone in 0..self.phones.len() {
                     if self.random.percent(self.faults.silences) {
                         let silence = self.random.duration(Duration::from_secs(200));
-                        self.phones[phone].silent_until = self.now + silence;
+                        self.phones[phone].silence(self.now, silence);
                     }
                     if self.random.percent(self.faults.reboots) {
                         self.phones[phone].reboot(self.now);
@@ -385,18 +385,22 @@ impl World {
         }
     }
 
-    /// From now on nothing goes wrong and nobody calls.
+    /// From now on nothing goes wrong any more. Silences that have begun last.
     pub fn calm(&mut self) {
         self.faults = Faults::default();
+    }
+
+    /// From now on nobody calls.
+    pub fn hush(&mut self) {
         for phone in &mut self.phones {
             phone.quiet = true;
         }
     }
 
-    /// Everybody gives up what they hold.
+    /// Everybody gives up what they hold, but some just pull the plug.
     pub fn go_home(&mut self) {
         for number in 0..self.phones.len() {
-            self.phones[number].leaving = true;
+            self.phones[number].leave(number % 7 == 3);
             let at = self.now + self.random.duration(Duration::from_secs(5));
             self.push(at, Event::Wake { phone: number });
         }
