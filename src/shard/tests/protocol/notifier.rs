@@ -603,6 +603,15 @@ fn a_dead_stream_with_a_reachable_contact_gets_one_attempt() {
     let sent = ring(&mut gateway, 1, "a", "early");
     let attempt = notify(&sent).flow;
     assert_eq!((attempt.connection, attempt.remote.to_string()), (0, "192.0.2.10:5060".into()));
+
+    // What was on its way when the stream ended is told at once.
+    let mut gateway = Gateway::new();
+    let sent = gateway.flow(flow, &text);
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    assert_eq!(notify(&ring(&mut gateway, 1, "a", "early")).flow, flow);
+    let sent = gateway.closed(flow);
+    assert_eq!((notify(&sent).flow.connection, header(&notify(&sent).text, "CSeq")), (0, Some("3 NOTIFY")));
+    assert!(body(notify(&sent)).contains("early"));
 }
 
 fn tcp(remote: &str, connection: u64) -> Flow {
@@ -688,13 +697,19 @@ fn a_stream_that_ends_takes_exactly_its_own_subscriptions() {
     let moved = subscribe("s2", 2, &tags[2], "Event: dialog;id=2\n").replace("/UDP", "/TCP");
     let sent = gateway.flow(flow(1), &moved); // from the first stream to the second
     gateway.reply(&notify(&sent).clone(), "200 OK");
+    for number in [9, 11, 13] {
+        // Places are used again, by the second stream.
+        let text = subscribe(&format!("s{number}"), 1, "", &format!("Event: dialog;id={number}\n"));
+        let sent = gateway.flow(flow(number), &text.replace("/UDP", "/TCP"));
+        gateway.reply(&notify(&sent).clone(), "200 OK");
+    }
     gateway.closed(flow(0));
     let states = |gateway: &mut Gateway, state: &str| {
         let explanation = gateway.explain("sip:1@example.com");
         explanation.packages[0].watchers.iter().filter(|one| one.state == state).count()
     };
-    assert_eq!((states(&mut gateway, "dormant"), states(&mut gateway, "active")), (1, 4));
-    assert_eq!(notifies(&ring(&mut gateway, 1, "a", "early")), 4);
+    assert_eq!((states(&mut gateway, "dormant"), states(&mut gateway, "active")), (1, 7));
+    assert_eq!(notifies(&ring(&mut gateway, 1, "a", "early")), 7);
 }
 
 /// DI-04

@@ -64,7 +64,7 @@ fn all_watchers_show_the_truth_on_a_calm_network() {
 fn all_watchers_show_the_truth_after_loss_duplication_and_reordering() {
     let faults =
         Faults { loss: 15, duplicates: 10, delay: Duration::from_millis(700), forgets: 30, ..Faults::default() };
-    runs("lossy", 4, 100, faults);
+    runs("lossy", 3, 100, faults);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn all_watchers_show_the_truth_after_silences_reboots_and_broken_connections() {
         forgets: 10,
         ..Faults::default()
     };
-    runs("rough", 5, 100, faults);
+    runs("rough", 4, 100, faults);
 }
 
 #[test]

@@ -258,8 +258,9 @@ impl Phone {
         let flow = self.flow();
         self.connection = Some(self.connection? + 1);
         self.disturbed.1 = now;
-        for watch in &mut self.watches {
-            watch.refresh = Time::default(); // comes back at once, by its new connection
+        // Some come back at once, by the new connection; the others wait to be called, as their Contact allows.
+        for watch in self.watches.iter_mut().filter(|watch| watch.expires < 3600) {
+            watch.refresh = Time::default();
         }
         Some(flow)
     }
