@@ -141,6 +141,36 @@ fn pending_subscriptions_wait_for_permission() {
     assert_eq!((state(notify(&sent)), body(notify(&sent))), ("terminated;reason=rejected", ""));
 }
 
+/// After a restart no CSeq may be used again: what the store holds is always ahead of what was sent.
+#[test]
+fn records_are_ahead_of_the_cseq() {
+    let mut config = config();
+    config.records = true;
+    let mut gateway = Gateway::with(config);
+    let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "Expires: 86400\n"));
+    gateway.reply(&notify(&sent).clone(), "200 OK");
+    let report = |cseq, tag: &str| {
+        let state = if cseq % 2 == 0 { "early" } else { "confirmed" };
+        publish(cseq, &format!("Expires: 86400\n{tag}"), &dialog("a", state))
+    };
+    let mut tag = String::new();
+    let mut saved = 0;
+    for cseq in 1..=2100 {
+        let sent = gateway.udp(OTHER, &report(cseq, &tag));
+        tag = format!("SIP-If-Match: {}\n", header(&answer(&sent).text, "SIP-ETag").unwrap());
+        let sent = notify(&sent).clone();
+        gateway.reply(&sent, "200 OK");
+        for record in gateway.records.drain(..) {
+            if let Record::Subscription(one) = record {
+                saved = one.cseq;
+            }
+        }
+        let number: u32 = header(&sent.text, "CSeq").unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!(number <= saved, "{number} was sent, {saved} is saved");
+    }
+    assert!(saved > 2100 && saved < 4200);
+}
+
 /// A permission survives a restart: it is in the record of the subscription.
 #[test]
 fn a_permission_is_recorded() {
@@ -344,6 +374,8 @@ fn a_lower_cseq_gets_500_and_a_gap_is_fine() {
     let (mut gateway, tag) = watched();
     assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 9, &tag, ""))), 200);
     assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 5, &tag, ""))), 500);
+    let equal = subscribe("w", 9, &tag, "").replace("z9hG4bKw9", "z9hG4bKother");
+    assert_eq!(status(&gateway.udp(PHONE, &equal)), 500, "no retransmission, and not newer either");
     assert_eq!(status(&gateway.udp(PHONE, &subscribe("other", 10, &tag, ""))), 481, "another dialog");
     assert_eq!(status(&gateway.udp(PHONE, &subscribe("w", 11, "00000000000aaaaaaaaaaaaaaaa", ""))), 481);
 }

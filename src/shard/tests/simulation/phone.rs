@@ -193,7 +193,7 @@ impl Phone {
 
     /// Hears and says nothing for a while.
     pub fn silence(&mut self, now: Time, time: Duration) {
-        if now > self.silent_until + Duration::from_secs(100) {
+        if now > self.silent_until + Duration::from_secs(35) {
             self.silent_from = now;
         }
         self.silent_until = now + time;

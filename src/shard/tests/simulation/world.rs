@@ -385,9 +385,23 @@ impl World {
         }
     }
 
-    /// From now on nothing goes wrong any more. Silences that have begun last.
+    /// From now on nothing new goes wrong. The last silences are long enough for a NOTIFY to fail, and the last
+    /// streams that break are noticed late.
     pub fn calm(&mut self) {
-        self.faults = Faults::default();
+        let faults = std::mem::take(&mut self.faults);
+        for number in 0..self.phones.len() {
+            if faults.silences > 0 && self.random.percent(30) {
+                let silence = Duration::from_secs(40 + self.random.below(45));
+                self.phones[number].silence(self.now, silence);
+            }
+            if faults.disconnects > 0
+                && self.random.percent(50)
+                && let Some(flow) = self.phones[number].disconnect(self.now)
+            {
+                let at = self.now + Duration::from_secs(5) + self.random.duration(Duration::from_secs(20));
+                self.push(at, Event::Closed { flow });
+            }
+        }
     }
 
     /// From now on nobody calls.
