@@ -1083,6 +1083,9 @@ impl Engine {
         }
         for index in waiting {
             let Some(one) = self.notifier.subscriptions[index as usize].as_deref_mut() else { continue };
+            if matches!(one.delivery, Delivery::Resolving { .. } | Delivery::Unresolved(_)) {
+                continue; // it is not this stream that it waits for
+            }
             if !one.is_live() {
                 self.forget(now, index, host);
                 continue;

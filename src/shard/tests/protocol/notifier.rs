@@ -557,6 +557,20 @@ fn a_watcher_whose_name_is_not_found_is_looked_up_again_and_given_up_at_last() {
     assert_eq!((gateway.resolving.len(), gateway.load().0), (3, 0));
 }
 
+/// The stream of a SUBSCRIBE that named another way for its NOTIFYs may end.
+#[test]
+fn a_look_up_outlives_the_stream_that_asked_for_it() {
+    let mut gateway = Gateway::new();
+    let flow = tcp("192.0.2.50:40000", 3);
+    let text = subscribe("w", 1, "", "Record-Route: <sip:proxy.example.net;lr>\n").replace("/UDP", "/TCP");
+    assert_eq!(notifies(&gateway.flow(flow, &text)), 0);
+    gateway.closed(flow);
+    let query = gateway.resolving[0].0;
+    let sent = gateway.resolved(query, &[(Transport::Udp, FOUND.parse().unwrap())]);
+    assert_eq!(notify(&sent).flow.remote.to_string(), FOUND);
+    assert!(header(&notify(&sent).text, "Via").unwrap().starts_with("SIP/2.0/UDP "));
+}
+
 /// A fetch ends at once, but its only NOTIFY waits for the resolver: without work meanwhile.
 #[test]
 fn a_fetch_by_name_sleeps_until_its_name_is_known() {
