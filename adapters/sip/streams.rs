@@ -383,10 +383,14 @@ impl Connection {
                     Flushed::All if end == End::Closing => return,
                     Flushed::All => break,
                     Flushed::Broken => return,
-                    Flushed::Some => match self.half.get() {
-                        Some(half) if half.writable().await.is_ok() => {}
-                        _ => return,
-                    },
+                    Flushed::Some => {
+                        let Some(half) = self.half.get() else { return };
+                        tokio::select! {
+                            ready = half.writable() => if ready.is_err() { return },
+                            // It may have been given up: who does not read is never writable again.
+                            () = self.wake.notified() => {}
+                        }
+                    }
                 }
             }
         }
