@@ -13,6 +13,7 @@ use lamplighter_model::{Config, Counters, Flow, Time, Transport};
 use lamplighter_port::{Port, Wake, hub};
 use lamplighter_shard::{Shard, owner};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -110,6 +111,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     if config.listeners.is_empty() || config.listeners.len() > usize::from(u8::MAX) {
         return Err(StartError::Listeners(config.listeners.len()));
     }
+    more_files();
     let Sockets { udp, tcp } = bind(&mut config, shards)?;
     let web_socket = std::net::TcpListener::bind(web_config.listen)
         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
@@ -299,6 +301,16 @@ fn bind(config: &mut Config, shards: usize) -> Result<Sockets, BindError> {
     Ok(sockets)
 }
 
+/// Every connection takes a file descriptor, and the limit that a process begins with is often 1024: with all of them
+/// held by one kind of client, no other could connect.
+fn more_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
 /// What can be had with less, but is better said.
 fn prepare(group: &[Udp], advertise: &str, shards: u8) {
     let (receive, send) = group[0].granted();
@@ -459,5 +471,7 @@ fn loudly(work: impl FnOnce()) {
     work();
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use lamplighter_model::Counter;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 
-fn settings(shards: u8, listen: &[&str]) -> RunSettings {
+pub(super) fn settings(shards: u8, listen: &[&str]) -> RunSettings {
     let listen = listen.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(",");
     let sets = ["domains=[\"example.com\"]".to_owned(), format!("sip.listen=[{listen}]")];
     let loaded = config::Settings::load(None, &sets).unwrap();
@@ -24,12 +24,12 @@ fn settings(shards: u8, listen: &[&str]) -> RunSettings {
     }
 }
 
-const BOTH: [&str; 2] = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"];
+pub(super) const BOTH: [&str; 2] = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"];
 
-struct Phone(UdpSocket);
+pub(super) struct Phone(pub(super) UdpSocket);
 
 impl Phone {
-    fn new(gateway: SocketAddr) -> Self {
+    pub(super) fn new(gateway: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(gateway).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -42,24 +42,24 @@ impl Phone {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    fn ask(&self, request: &str) -> String {
+    pub(super) fn ask(&self, request: &str) -> String {
         self.0.send(request.as_bytes()).unwrap();
         self.hear()
     }
 
-    fn answer(&self, request: &str) {
+    pub(super) fn answer(&self, request: &str) {
         self.0.send(ok(request).as_bytes()).unwrap();
     }
 }
 
-fn ok(request: &str) -> String {
+pub(super) fn ok(request: &str) -> String {
     let keep = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
     let lines = request.lines().filter(|line| keep.iter().any(|name| line.starts_with(name)));
     let lines: String = lines.map(|line| format!("{line}\r\n")).collect();
     format!("SIP/2.0 200 OK\r\n{lines}Content-Length: 0\r\n\r\n")
 }
 
-fn request(method: &str, user: &str, from: SocketAddr, transport: &str, more: &str, body: &str) -> String {
+pub(super) fn request(method: &str, user: &str, from: SocketAddr, transport: &str, more: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "{method} sip:{user}@example.com SIP/2.0\r\nVia: SIP/2.0/{transport} {from};branch=z9hG4bK{method}{user};rport\r\n\
@@ -69,11 +69,11 @@ fn request(method: &str, user: &str, from: SocketAddr, transport: &str, more: &s
     )
 }
 
-fn subscribe(user: &str, from: SocketAddr, transport: &str) -> String {
+pub(super) fn subscribe(user: &str, from: SocketAddr, transport: &str) -> String {
     request("SUBSCRIBE", user, from, transport, "Event: presence\r\nExpires: 600\r\n", "")
 }
 
-fn publish(user: &str, from: SocketAddr) -> String {
+pub(super) fn publish(user: &str, from: SocketAddr) -> String {
     let pidf = format!(
         "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:{user}@example.com\"><tuple id=\"t\"><status>\
          <basic>open</basic></status></tuple></presence>"
@@ -91,6 +91,14 @@ fn one_port_for_datagrams_streams_and_answers() {
     let answer = phone.ask(&request("OPTIONS", "100", own, "UDP", "", ""));
     assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
     gateway.stop();
+}
+
+#[test]
+fn as_many_files_as_may_be_can_be_open() {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft - 1, hard).unwrap();
+    start(settings(1, &BOTH)).unwrap().stop();
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
 }
 
 #[test]
@@ -332,12 +340,12 @@ fn a_stop_with_feed_clients_is_quick_and_not_ready() {
     assert!(rude.read().unwrap().to_string().contains("server_shutdown"));
 }
 
-fn get(web: SocketAddr, path: &str) -> String {
+pub(super) fn get(web: SocketAddr, path: &str) -> String {
     raw(web, format!("GET {path} HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n").as_bytes())
 }
 
 /// What the web side answers to these bytes until it closes; empty if it resets.
-fn raw(web: SocketAddr, bytes: &[u8]) -> String {
+pub(super) fn raw(web: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(web).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     // It may close before it has read everything.
@@ -348,10 +356,10 @@ fn raw(web: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-type Feed = tokio_tungstenite::tungstenite::WebSocket<TcpStream>;
+pub(super) type Feed = tokio_tungstenite::tungstenite::WebSocket<TcpStream>;
 
 /// A feed client that watches everything.
-fn feed(web: SocketAddr) -> Feed {
+pub(super) fn feed(web: SocketAddr) -> Feed {
     let stream = TcpStream::connect(web).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (mut feed, _) = tokio_tungstenite::tungstenite::client(format!("ws://{web}/v1/feed"), stream).unwrap();
