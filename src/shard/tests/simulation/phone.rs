@@ -463,7 +463,7 @@ impl Phone {
         if now < self.silent_until || gone {
             return;
         }
-        if text.starts_with("NOTIFY") { self.notify(text, out) } else { self.response(now, text, out) }
+        if text.starts_with("NOTIFY") { self.notify(now, connection, text, out) } else { self.response(now, text, out) }
     }
 
     fn response(&mut self, now: Time, text: &str, out: &mut Vec<Action>) {
@@ -518,7 +518,7 @@ impl Phone {
         }
     }
 
-    fn notify(&mut self, text: &str, out: &mut Vec<Action>) {
+    fn notify(&mut self, now: Time, connection: u64, text: &str, out: &mut Vec<Action>) {
         let call_id = header(text, "Call-ID").unwrap();
         let to_tag = tag(header(text, "To").unwrap()).expect("a NOTIFY has our tag");
         let from_tag = tag(header(text, "From").unwrap()).expect("a NOTIFY has its tag");
@@ -534,6 +534,9 @@ impl Phone {
             let cseq: u32 = header(text, "CSeq").unwrap().split(' ').next().unwrap().parse().unwrap();
             let id = header(text, "Event").unwrap();
             assert!(id.starts_with(watch.package), "a NOTIFY of another package");
+            if connection == 0 && flow.transport.is_stream() {
+                watch.refresh = watch.refresh.min(now); // called by a connection of the gateway: comes back by its own
+            }
             if cseq > watch.notified {
                 watch.notified = cseq;
                 if watch.remote_tag.is_none() {
