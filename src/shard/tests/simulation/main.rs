@@ -22,7 +22,7 @@ fn run(seed: u64, shards: u8, phones: usize, faults: Faults) -> u64 {
     world.run_for(Duration::from_secs(600));
     world.calm();
     // What changes now reaches no phone that is silent, and nothing that comes later hides it.
-    world.run_for(Duration::from_secs(30));
+    world.run_for(Duration::from_secs(20));
     world.hush();
     world.run_for(Duration::from_secs(400));
     world.check_truth();
