@@ -262,8 +262,23 @@ struct Sockets {
     tcp: Vec<(u8, Listener)>,
 }
 
-/// Opens the listeners of the configuration and writes the ports that were chosen into it.
+/// Opens the listeners of the configuration and writes the ports that were chosen into it. The port that the system
+/// chooses for datagrams may be another's for streams: then it chooses again.
 fn bind(config: &mut Config, shards: usize) -> Result<Sockets, BindError> {
+    let mut again = if config.listeners.iter().any(|listener| listener.address.port() == 0) { 8 } else { 0 };
+    loop {
+        let mut chosen = config.clone();
+        match bind_once(&mut chosen, shards) {
+            Err(error) if error.errno == Errno::EADDRINUSE && again > 0 => again -= 1,
+            result => {
+                *config = chosen;
+                return result;
+            }
+        }
+    }
+}
+
+fn bind_once(config: &mut Config, shards: usize) -> Result<Sockets, BindError> {
     let mut sockets = Sockets { udp: (0..shards).map(|_| Vec::new()).collect(), tcp: Vec::new() };
     let mut chosen: Option<(SocketAddr, u16)> = None;
     for (index, listener) in config.listeners.iter_mut().enumerate() {
