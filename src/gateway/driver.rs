@@ -117,6 +117,8 @@ pub(crate) struct Driver<M> {
     patience: Duration,
     /// When a stopping shard stops waiting.
     until: Option<Time>,
+    /// Nobody else has been let run since the last sleep.
+    fresh: bool,
 }
 
 /// Where outputs go, apart from our own sockets.
@@ -157,6 +159,7 @@ impl<M: Machine> Driver<M> {
             clock,
             patience,
             until: None,
+            fresh: true,
         }
     }
 
@@ -172,8 +175,13 @@ impl<M: Machine> Driver<M> {
             }
             if more {
                 self.ready.fill(true);
+            } else if std::mem::take(&mut self.fresh) {
+                // Whoever shares this core may have more for us: one look costs less than falling asleep and waking.
+                std::thread::yield_now();
+                self.ready.fill(true);
             } else {
                 self.sleep();
+                self.fresh = true;
             }
         }
     }

@@ -75,8 +75,6 @@ counters! {
     SendFull = "sip_send_full_total",
     /// Host names that could not be looked up because too many were.
     ResolverFull = "sip_resolver_full_total",
-    /// Answers that were ready when the record of their transaction had no room.
-    TransactionsFull = "sip_transactions_full_total",
 }
 
 /// Gauges that a shard sets.
