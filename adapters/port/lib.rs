@@ -16,6 +16,7 @@ mod mirror;
 mod port;
 mod scope;
 mod shard;
+mod tracing;
 
 pub use hub::{Hub, Settings, Wake, hub};
 pub use item::{Item, push_json_string};
@@ -23,6 +24,7 @@ pub use mirror::Cursor;
 pub use port::{Busy, Port};
 pub use scope::{BadSelector, Kinds, Scope, Selector};
 pub use shard::ShardPort;
+pub use tracing::{Traced, Tracing};
 
 #[cfg(test)]
 mod tests;

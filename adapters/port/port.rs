@@ -4,7 +4,11 @@ use crate::hub::Wake;
 use crate::item::Item;
 use crate::mirror::{Cursor, Mirror};
 use crate::scope::Scope;
-use lamplighter_model::{Addresses, Answer, Command, PackageId, Packages, Slot};
+use crate::tracing::{Traces, Tracing};
+use lamplighter_model::explain::{Explanation, WatcherRow};
+use lamplighter_model::{
+    Addresses, Answer, Command, PackageId, Packages, PublishCommand, PublishError, PublishedLease, Slot,
+};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same where the disk may have a part in it.
+const STORING: Duration = Duration::from_secs(10);
 
 /// Why a shard did not answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,7 +29,7 @@ pub enum Busy {
     /// Too many questions are under way to it.
     #[error("the shard's inbox is full")]
     Full,
-    /// It did not answer in 250 ms.
+    /// It did not answer in 250 ms, or where the disk has a part in it, in 10 s.
     #[error("the shard did not answer in time")]
     Late,
     /// It has ended, or there is none of that number.
@@ -42,6 +48,7 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     questions: Mutex<HashMap<u64, Question>>,
     ticket: AtomicU64,
+    pub traces: Traces,
 }
 
 /// What is shared about one shard.
@@ -157,6 +164,7 @@ impl Port {
             stop: AtomicBool::new(false),
             questions: Mutex::default(),
             ticket: AtomicU64::new(1),
+            traces: Traces::default(),
         });
         let addresses = Arc::new(RwLock::new(addresses));
         (Self { shared: Arc::clone(&shared), packages, epoch: epoch.into(), addresses }, shared)
@@ -172,7 +180,65 @@ impl Port {
         answer
     }
 
+    /// Why the lamp of a canonical address is lit.
+    pub async fn explain(&self, resource: &str) -> Result<Explanation, Busy> {
+        match self.ask(self.owner(resource), Command::Explain { resource: resource.into() }).await? {
+            Answer::Explain(explanation) => Ok(*explanation),
+            _ => Err(Busy::Gone),
+        }
+    }
+
+    /// Publishes; answered once the publication is as safe as configured.
+    pub async fn publish(&self, command: PublishCommand) -> Result<Result<PublishedLease, PublishError>, Busy> {
+        let shard = self.owner(&command.resource);
+        match self.ask(shard, Command::Publish(Box::new(command))).await? {
+            Answer::Published(published) => Ok(published),
+            _ => Err(Busy::Gone),
+        }
+    }
+
+    /// Owes every SIP watcher of a canonical address a NOTIFY with the whole state; how many they are.
+    pub async fn refresh(&self, resource: &str) -> Result<usize, Busy> {
+        match self.ask(self.owner(resource), Command::Refresh { resource: resource.into() }).await? {
+            Answer::Refreshed(watchers) => Ok(watchers),
+            _ => Err(Busy::Gone),
+        }
+    }
+
+    /// At most `most` SIP subscriptions to a canonical address, or of one shard from place `from` on; and the place to
+    /// go on from, if there may be more.
+    pub async fn watchers(
+        &self,
+        shard: usize,
+        resource: Option<&str>,
+        from: u32,
+        most: usize,
+    ) -> Result<(Vec<WatcherRow>, Option<u32>), Busy> {
+        let shard = resource.map_or(shard, |resource| self.owner(resource));
+        match self.ask(shard, Command::Watchers { resource: resource.map(Into::into), from, most }).await? {
+            Answer::Watchers { rows, next } => Ok((rows, next)),
+            _ => Err(Busy::Gone),
+        }
+    }
+
+    /// Follows what happens to a canonical address from now on. `None`: too many are being followed.
+    pub async fn trace(&self, resource: &str) -> Result<Option<Tracing>, Busy> {
+        let Some((events, first)) = self.shared.traces.follow(resource) else { return Ok(None) };
+        let tracing = Tracing { port: self.clone(), resource: resource.into(), events };
+        if first {
+            self.ask(self.owner(resource), Command::Trace { resource: resource.into(), on: true }).await?;
+        }
+        Ok(Some(tracing))
+    }
+
     async fn try_ask(&self, shard: usize, command: Command) -> Result<Answer, Busy> {
+        let patience = if matches!(command, Command::Publish(_)) { STORING } else { PATIENCE };
+        let answer = self.send(shard, command)?;
+        tokio::time::timeout(patience, answer).await.map_err(|_| Busy::Late)?.map_err(|_| Busy::Gone)
+    }
+
+    /// Hands a question to a shard.
+    fn send(&self, shard: usize, command: Command) -> Result<oneshot::Receiver<Answer>, Busy> {
         let shard = self.shared.shards.get(shard).ok_or(Busy::Gone)?;
         let room = Arc::clone(&shard.room).try_acquire_owned().map_err(|_| Busy::Full)?;
         let ticket = self.shared.ticket.fetch_add(1, Ordering::Relaxed);
@@ -187,7 +253,15 @@ impl Port {
             });
         }
         (shard.wake)();
-        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| Busy::Late)?.map_err(|_| Busy::Gone)
+        Ok(answer)
+    }
+
+    /// Nobody follows `resource` any more.
+    pub(crate) fn untrace(&self, resource: &str) {
+        if self.shared.traces.leave(resource) {
+            // The answer is of no interest; a shard that is too busy goes on tracing to nobody until it is told again.
+            drop(self.send(self.owner(resource), Command::Trace { resource: resource.into(), on: false }));
+        }
     }
 
     /// How many shards there are; they are numbered from zero.

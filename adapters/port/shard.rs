@@ -1,6 +1,7 @@
 //! The shard's end: never blocks, never drops the newest.
 
 use crate::port::Shared;
+use lamplighter_model::explain::Trace;
 use lamplighter_model::{Answer, Change, Command, PackageId};
 use rtrb::{Producer, PushError};
 use std::collections::{HashMap, VecDeque};
@@ -87,6 +88,11 @@ impl ShardPort {
         } else {
             self.waiting.push_back(Waiting::Answer(ticket, answer));
         }
+    }
+
+    /// Tells whoever follows a presentity. Rare enough for a lock.
+    pub fn trace(&self, trace: Trace) {
+        self.shared.traces.tell(trace);
     }
 
     /// The end of a turn: sends what waited for room, and wakes the hub if it sleeps.

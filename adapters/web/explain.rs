@@ -1,10 +1,10 @@
 //! `explain` as JSON: what the owner shard knows, and who reads along in the feed.
 
 use crate::app::App;
+use lamplighter_model::Time;
 use lamplighter_model::explain::{
     Explanation, HistoryEntry, PackageExplanation, SourceExplanation, WatcherExplanation,
 };
-use lamplighter_model::{Answer, Command, Time};
 use lamplighter_port::Busy;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,8 +13,7 @@ use std::sync::{Arc, PoisonError};
 /// Asks the owner of this canonical address. A shard that does not answer is named in `unanswered`.
 pub(crate) async fn explain(app: &App, resource: &str) -> Value {
     let shard = app.port.owner(resource);
-    let answer = app.port.ask(shard, Command::Explain { resource: Arc::from(resource) }).await;
-    let mut value = write(answer.map(|Answer::Explain(explanation)| *explanation), resource, shard);
+    let mut value = write(app.port.explain(resource).await, resource, shard);
     value["feed"] = feed(app, resource);
     value
 }

@@ -8,20 +8,23 @@
 //! [`Bus::take_changes`].
 
 mod resource;
+mod restart;
 
-use bytes::Bytes;
 use lamplighter_model::counters::Gauge;
 use lamplighter_model::explain::{HistoryEntry, PackageExplanation};
 use lamplighter_model::hash::Map;
 use lamplighter_model::package::{AnyFact, AnyPackage, PackageId, Reading, Rendered, Rendering, Stamp};
-use lamplighter_model::record::PublicationRecord;
 use lamplighter_model::wheel::{Timer, Wheel};
 use lamplighter_model::{
-    Change, Config, Counter, Counters, EntityTag, ProfileId, Publish, PublishAction, PublishError, Published, Record,
-    ResourceId, Seed, Time,
+    Change, Config, Content, Counter, Counters, EntityTag, ProfileId, Publish, PublishAction, PublishError, Published,
+    Record, ResourceId, Seed, Time,
 };
 use resource::{Publication, Residue, Resource};
+pub use restart::NotRestored;
+use restart::{MOST_AHEAD, names};
 use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +48,12 @@ pub struct Bus {
     publications: usize,
     changes: Vec<Changed>,
     records: Vec<Record>,
+    /// Resources whose record must be saved with what is in `records`.
+    ended: Vec<u32>,
+    /// Resources whose record is behind, and when it is to be saved, in order.
+    behind: VecDeque<(Time, u32)>,
+    /// The names of packages, shared by records.
+    names: Vec<Arc<str>>,
 }
 
 /// One change, as the shard takes it away.
@@ -68,6 +77,7 @@ impl Bus {
     /// An empty bus. `seed` keys its maps and entity-tags.
     pub fn new(config: Arc<Config>, seed: Seed, now: Time, counters: Arc<Counters>) -> Self {
         Self {
+            names: names(&config),
             config,
             counters,
             seed,
@@ -79,6 +89,8 @@ impl Bus {
             publications: 0,
             changes: Vec::new(),
             records: Vec::new(),
+            ended: Vec::new(),
+            behind: VecDeque::new(),
         }
     }
 
@@ -116,6 +128,14 @@ impl Bus {
         if self.resources.len() - self.free.len() >= self.config.limits.resources {
             return Err(PublishError::TooMany("presentities"));
         }
+        Ok(self.make(address, package))
+    }
+
+    /// The same, whether there is room or not.
+    fn make(&mut self, address: &str, package: PackageId) -> ResourceId {
+        if let Some(id) = self.find(address, package) {
+            return id;
+        }
         let shared = match self.index.get_key_value(address) {
             Some((shared, _)) => shared.clone(),
             None => Arc::from(address),
@@ -132,7 +152,7 @@ impl Bus {
             }
         };
         self.index.entry(shared).or_default().push((package, number));
-        Ok(ResourceId(number))
+        ResourceId(number)
     }
 
     /// The resource of a canonical address and package, if anybody publishes or watches it.
@@ -179,6 +199,8 @@ impl Bus {
                 PublishError::NoSuchTag => "refused: no such entity-tag",
                 PublishError::BadBody(_) => "refused: bad body",
                 PublishError::TooMany(_) => "refused: too many publications",
+                PublishError::IntervalTooBrief { .. } => "refused: interval too brief",
+                PublishError::NotStored => "refused: the store does not work",
             };
             self.note(now, id, what, publish.from.ip().to_string());
             self.schedule(now, id);
@@ -190,37 +212,41 @@ impl Bus {
         let packages = self.config.packages.clone();
         let package = packages.get(publish.package);
         match publish.action {
-            PublishAction::Initial { format, body } => self.create(now, &publish, package, format, body, None),
-            PublishAction::Put { source, format, body } => {
+            PublishAction::Initial { content } => self.create(now, &publish, package, content, None),
+            PublishAction::Put { source, content } => {
                 let existing = self.find(publish.resource, publish.package).and_then(|id| {
                     let mut all = self.at(id).publications.iter();
                     all.position(|one| *one.source == *source).map(|place| (id, place))
                 });
                 match existing {
                     Some((id, place)) if publish.expires.is_zero() => Ok(self.withdraw(now, id, place, "withdrawn")),
-                    Some((id, place)) => self.modify(now, &publish, package, id, place, format, body),
-                    None => self.create(now, &publish, package, format, body, Some(source)),
+                    Some((id, place)) => self.modify(now, &publish, package, id, place, content),
+                    None => self.create(now, &publish, package, content, Some(source)),
                 }
             }
-            PublishAction::Modify { tag, format, body } => {
+            PublishAction::Modify { tag, content } => {
                 let (id, place) = self.tagged(&publish, tag)?;
                 if publish.expires.is_zero() {
                     return Ok(self.withdraw(now, id, place, "withdrawn"));
                 }
-                self.modify(now, &publish, package, id, place, format, body)
+                self.modify(now, &publish, package, id, place, content)
             }
             PublishAction::Refresh { tag } => {
                 let (id, place) = self.tagged(&publish, tag)?;
                 if publish.expires.is_zero() {
                     return Ok(self.withdraw(now, id, place, "withdrawn"));
                 }
-                let tag = self.next_tag(now).1;
                 let publication = &mut self.at_mut(id).publications[place];
+                let tag = publication.tag.next();
                 (publication.tag, publication.until, publication.from) = (tag, now + publish.expires, publish.from);
-                self.record(id, place, None);
+                publication.restored = false;
+                if publication.until > publication.stored {
+                    publication.stored = publication.until + publish.expires.min(MOST_AHEAD);
+                    self.record(id, place);
+                }
                 self.counters.count(Counter::Unchanged);
                 self.schedule(now, id);
-                Ok(Published { tag })
+                Ok(Published { tag, created: false })
             }
         }
     }
@@ -228,14 +254,21 @@ impl Bus {
     fn tagged(&self, publish: &Publish<'_>, tag: EntityTag) -> Result<(ResourceId, usize), PublishError> {
         let id = self.find(publish.resource, publish.package).ok_or(PublishError::NoSuchTag)?;
         let mut all = self.at(id).publications.iter();
-        let place = all.position(|one| one.tag == tag && !one.derived).ok_or(PublishError::NoSuchTag)?;
+        let fits = |one: &Publication| {
+            !one.derived && (one.tag == tag || one.restored && one.tag.publication() == tag.publication())
+        };
+        let place = all.position(fits).ok_or(PublishError::NoSuchTag)?;
         Ok((id, place))
     }
 
-    fn next_tag(&mut self, now: Time) -> (Stamp, EntityTag) {
+    fn next_stamp(&mut self, now: Time) -> Stamp {
         self.accepted += 1;
-        let stamp = Stamp { at: now, counter: self.accepted, node: 0 };
-        (stamp, EntityTag(self.seed.check(now.as_micros(), self.accepted, 0x7461_6773)))
+        Stamp { at: now, counter: self.accepted, node: 0 }
+    }
+
+    /// The first entity-tag of a publication with this stamp.
+    fn first_tag(&self, stamp: Stamp) -> EntityTag {
+        EntityTag(self.seed.check(stamp.at.as_micros(), stamp.counter, 0x7461_6773) & !0xffff)
     }
 
     fn create(
@@ -243,14 +276,14 @@ impl Bus {
         now: Time,
         publish: &Publish<'_>,
         package: &dyn AnyPackage,
-        format: u8,
-        body: &[u8],
+        content: Content<'_>,
         source: Option<&str>,
     ) -> Result<Published, PublishError> {
         let reading = Reading { presentity: publish.resource, now, modifies: false };
-        let fact = package.read(format, body, reading)?;
+        let fact = package.read(content, reading)?;
         if publish.expires.is_zero() {
-            return Ok(Published { tag: self.next_tag(now).1 }); // a publication that has ended before anybody saw it
+            let stamp = self.next_stamp(now); // a publication that has ended before anybody saw it
+            return Ok(Published { tag: self.first_tag(stamp), created: false });
         }
         let limits = self.config.limits;
         let id = self.resource(publish.resource, publish.package)?;
@@ -259,7 +292,8 @@ impl Bus {
         if live.count() >= limits.publications || (!publish.trusted && from_here >= limits.publications_per_source) {
             return Err(PublishError::TooMany("publications"));
         }
-        let (stamp, tag) = self.next_tag(now);
+        let stamp = self.next_stamp(now);
+        let tag = self.first_tag(stamp);
         let source: Arc<str> = match source {
             Some(source) => source.into(),
             None => format!("pub:{:08x}", tag.0 >> 32).into(),
@@ -272,18 +306,18 @@ impl Bus {
             stamp,
             until: now + publish.expires,
             from: publish.from,
-            format,
+            stored: now + publish.expires,
+            restored: false,
             derived: false,
         });
         let place = resource.publications.len() - 1;
         self.publications += 1;
-        self.record(id, place, Some(body));
+        self.record(id, place);
         self.compose(now, id, "published", &source);
         self.schedule(now, id);
-        Ok(Published { tag })
+        Ok(Published { tag, created: true })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one caller's locals, passed on as they are")]
     fn modify(
         &mut self,
         now: Time,
@@ -291,32 +325,33 @@ impl Bus {
         package: &dyn AnyPackage,
         id: ResourceId,
         place: usize,
-        format: u8,
-        body: &[u8],
+        content: Content<'_>,
     ) -> Result<Published, PublishError> {
         let old = self.at(id).publications[place].fact.clone();
         let reading = Reading { presentity: publish.resource, now, modifies: true };
-        let fact = package.read_over(format, body, &old, reading)?;
-        let (stamp, tag) = self.next_tag(now);
+        let fact = package.read_over(content, &old, reading)?;
+        let stamp = self.next_stamp(now);
         let residue = package.residue(&old, Some(&fact));
         let resource = self.at_mut(id);
         let publication = &mut resource.publications[place];
         let (old_stamp, source) = (publication.stamp, publication.source.clone());
-        publication.fact = fact;
-        (publication.tag, publication.stamp, publication.format) = (tag, stamp, format);
+        let tag = publication.tag.next();
+        (publication.fact, publication.tag, publication.stamp) = (fact, tag, stamp);
         (publication.until, publication.from) = (now + publish.expires, publish.from);
+        (publication.stored, publication.restored) = (publication.until, false);
         self.keep_residue(now, id, &source, old_stamp, residue, package);
-        self.record(id, place, Some(body));
+        self.record(id, place);
         self.compose(now, id, "published", &source);
         self.schedule(now, id);
-        Ok(Published { tag })
+        Ok(Published { tag, created: false })
     }
 
     fn withdraw(&mut self, now: Time, id: ResourceId, place: usize, reason: &'static str) -> Published {
+        let tag = self.at(id).publications[place].tag.next();
         let source = self.end(now, id, place);
         self.compose(now, id, reason, &source);
         self.schedule(now, id);
-        Published { tag: self.next_tag(now).1 }
+        Published { tag, created: false }
     }
 
     /// Takes a publication out, and keeps what must outlive it.
@@ -325,13 +360,9 @@ impl Bus {
         let resource = self.at_mut(id);
         let gone = resource.publications.remove(place);
         let package = packages.get(resource.package);
-        let (address, name) = (resource.address.clone(), package.name());
         if !gone.derived {
             self.publications -= 1;
-            if self.config.records {
-                let source = gone.source.clone();
-                self.records.push(Record::PublicationGone { resource: address, package: name.into(), source });
-            }
+            self.record_gone(id, &gone.source);
         }
         let residue = package.residue(&gone.fact, None);
         self.keep_residue(now, id, &gone.source, gone.stamp, residue, package);
@@ -354,27 +385,7 @@ impl Bus {
             residues.remove(0); // the oldest: it would have left first
         }
         residues.push(Residue { source: source.clone(), stamp, fact, until: now + package.linger() });
-    }
-
-    fn record(&mut self, id: ResourceId, place: usize, body: Option<&[u8]>) {
-        if !self.config.records {
-            return;
-        }
-        let resource = self.at(id);
-        let one = &resource.publications[place];
-        let package = self.config.packages.get(resource.package);
-        let record = PublicationRecord {
-            resource: resource.address.clone(),
-            package: package.name().into(),
-            source: one.source.clone(),
-            entity_tag: one.tag.to_string().into(),
-            stamp: one.stamp,
-            until: one.until,
-            content_type: package.formats()[usize::from(one.format)].content_type.clone(),
-            body: body.map(Bytes::copy_from_slice),
-            from: one.from,
-        };
-        self.records.push(Record::Publication(Box::new(record)));
+        self.ended.push(id.0);
     }
 
     /// Composes anew what is true, and collects the change if there is one.
@@ -435,7 +446,7 @@ impl Bus {
                     if package.same_fact(&self.at(id).publications[place].fact, &fact) {
                         continue;
                     }
-                    let stamp = self.next_tag(now).0;
+                    let stamp = self.next_stamp(now);
                     let publication = &mut self.at_mut(id).publications[place];
                     (publication.fact, publication.stamp) = (fact, stamp);
                     (id, publication.source.clone())
@@ -443,16 +454,17 @@ impl Bus {
                 (Some((id, place)), None) => (id, self.end(now, id, place)),
                 (None, Some(fact)) => {
                     let Ok(id) = self.resource(address, target) else { continue };
-                    let (stamp, tag) = self.next_tag(now);
+                    let stamp = self.next_stamp(now);
                     let source: Arc<str> = format!("derived:{name}").into();
                     self.at_mut(id).publications.push(Publication {
                         source: source.clone(),
-                        tag,
+                        tag: EntityTag::default(),
                         fact,
                         stamp,
                         until: Time::NEVER,
                         from: ([0, 0, 0, 0], 0).into(),
-                        format: 0,
+                        stored: Time::NEVER,
+                        restored: false,
                         derived: true,
                     });
                     (id, source)
@@ -486,6 +498,7 @@ impl Bus {
 
     fn forget(&mut self, id: ResourceId) {
         let Some(resource) = self.resources[id.0 as usize].take() else { return };
+        self.record_forgotten(&resource);
         if let Some((_, timer)) = resource.timer {
             self.wheel.cancel(timer);
         }
@@ -510,6 +523,7 @@ impl Bus {
         for number in due {
             self.due(now, ResourceId(number));
         }
+        self.record_behind(now);
     }
 
     fn due(&mut self, now: Time, id: ResourceId) {
@@ -526,6 +540,10 @@ impl Bus {
         let resource = self.at_mut(id);
         let residues = resource.residues.len();
         resource.residues.retain(|one| one.until > now);
+        if resource.residues.len() < residues {
+            self.is_behind(now, id);
+        }
+        let resource = self.at(id);
         if reason.is_none() && (resource.residues.len() < residues || resource.again <= now) {
             reason = Some(("lingered", "time".into()));
         }
@@ -537,7 +555,11 @@ impl Bus {
 
     /// When [`Self::advance`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        self.wheel.deadline()
+        let behind = self.behind.front().map(|&(due, _)| due);
+        match (self.wheel.deadline(), behind) {
+            (Some(timer), Some(behind)) => Some(timer.min(behind)),
+            (timer, behind) => timer.or(behind),
+        }
     }
 
     /// What has changed since the last call, in order.
@@ -552,7 +574,13 @@ impl Bus {
 
     /// Records for the store since the last call, in order.
     pub fn take_records(&mut self) -> std::vec::Drain<'_, Record> {
+        self.record_ended();
         self.records.drain(..)
+    }
+
+    /// Whether [`Self::take_records`] has anything.
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
     }
 
     /// The body for watchers of one rendering, made once for all of them.
@@ -593,7 +621,8 @@ impl Bus {
                 let end = (0..=MOST_WHO).rev().find(|at| who.is_char_boundary(*at)).unwrap_or(0);
                 who = who[..end].into();
             }
-            history.push_back(HistoryEntry { at: now, what, who });
+            history.push_back(HistoryEntry { at: now, what: Cow::Borrowed(what), who });
+            self.is_behind(now, id);
         }
     }
 

@@ -22,6 +22,10 @@ pub(crate) struct Resource {
     pub again: Time,
     pub seq: u64,
     pub history: VecDeque<HistoryEntry>,
+    /// The store has a record of it (residues, history).
+    pub recorded: bool,
+    /// That record is behind, and is in the queue of those that are.
+    pub behind: bool,
     pub rendered: SmallVec<[(Rendering, Arc<Rendered>); 1]>,
     /// How many watch.
     pub pins: u32,
@@ -36,7 +40,10 @@ pub(crate) struct Publication {
     pub stamp: Stamp,
     pub until: Time,
     pub from: SocketAddr,
-    pub format: u8,
+    /// How far the lease reaches in the store: never less than `until`.
+    pub stored: Time,
+    /// It comes from the store and its publisher has not been heard since: which tag it was given last, nobody knows.
+    pub restored: bool,
     /// Made from another package's state of the same presentity.
     pub derived: bool,
 }
@@ -61,6 +68,8 @@ impl Resource {
             again: Time::NEVER,
             seq: 0,
             history: VecDeque::new(),
+            recorded: false,
+            behind: false,
             rendered: SmallVec::new(),
             pins: 0,
             timer: None,

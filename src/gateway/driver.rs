@@ -370,7 +370,8 @@ impl Desk {
                 }
             }
             // Nothing keeps records yet; shards are told not to make them.
-            Output::Save(_) => {}
+            Output::Save { .. } => {}
+            Output::Trace(trace) => self.port.trace(trace),
             // Forwarded while the datagram was at hand; sent by the driver.
             Output::Forward { .. } | Output::Send { .. } => {}
         }

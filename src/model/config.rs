@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::address::Addresses;
 use crate::io::Transport;
 use crate::package::Packages;
+use crate::record::Durabilities;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// When new requests are refused.
     pub overload: Overload,
-    /// Whether records for the store are wanted.
-    pub records: bool,
+    /// How safe records must be; `None`: there is no store, and none are wanted.
+    pub store: Option<Durabilities>,
 }
 
 /// A socket as others see it.

@@ -1,6 +1,7 @@
 //! The answer to "why is this lamp lit?" (OP-03): sources with their ages, the rule, and what each watcher was told.
 
 use crate::time::Time;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Everything that a shard knows about one presentity.
@@ -64,12 +65,36 @@ pub struct WatcherExplanation {
 }
 
 /// Something that happened to a presentity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HistoryEntry {
     /// When.
     pub at: Time,
     /// What, in a word or two: `published`, `expired`, `refused: interval too brief`, `replaced subscription`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// Whose doing, such as `pub:7f3a`.
     pub who: Arc<str>,
+}
+
+/// One subscription in a list of all.
+#[derive(Clone, Debug, Default)]
+pub struct WatcherRow {
+    /// The canonical address watched.
+    pub resource: Arc<str>,
+    /// The kind watched.
+    pub kind: String,
+    /// The subscription.
+    pub watcher: WatcherExplanation,
+}
+
+/// Something that happened to a presentity that is being traced: what came in, what was decided, what went out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// The canonical address.
+    pub resource: Arc<str>,
+    /// When.
+    pub at: Time,
+    /// What, in a word or two: `request`, `answer`, `published`, `notify`, `notify answered`.
+    pub what: Cow<'static, str>,
+    /// Whose doing, where to, and with what result.
+    pub detail: String,
 }

@@ -1,7 +1,8 @@
 //! What goes into a shard and what comes out, without the words of any protocol.
 
-use crate::explain::Explanation;
+use crate::explain::{Explanation, Trace, WatcherRow};
 use crate::package::{AnyState, PackageId};
+use crate::publish::{PublishCommand, PublishError, PublishedLease};
 use crate::record::Record;
 use crate::time::Time;
 use std::net::{IpAddr, SocketAddr};
@@ -84,6 +85,15 @@ pub enum Input<'a> {
         /// The question.
         command: Command,
     },
+    /// Records up to these numbers are safe.
+    Saved {
+        /// As safe as [`crate::Durability::Written`] says.
+        written: u64,
+        /// As safe as [`crate::Durability::Commit`] says.
+        committed: u64,
+    },
+    /// The store has stopped working (true), or works again (false). It keeps what it has been given.
+    StoreFailing(bool),
     /// A new configuration, already checked as a whole.
     Config(Arc<crate::Config>),
     /// The gateway is about to stop: watchers are told `terminated;reason=deactivated` and nothing new is accepted.
@@ -100,6 +110,29 @@ pub enum Command {
         /// The canonical address.
         resource: Arc<str>,
     },
+    /// Publishes. The answer comes once the publication is as safe as configured.
+    Publish(Box<PublishCommand>),
+    /// Lists subscriptions.
+    Watchers {
+        /// To this canonical address only.
+        resource: Option<Arc<str>>,
+        /// Go on from here; zero: from the start.
+        from: u32,
+        /// At most so many.
+        most: usize,
+    },
+    /// Sends every watcher of this canonical address a NOTIFY with the whole state.
+    Refresh {
+        /// The canonical address.
+        resource: Arc<str>,
+    },
+    /// Starts or ends [`Output::Trace`] of this canonical address.
+    Trace {
+        /// The canonical address.
+        resource: Arc<str>,
+        /// Starts.
+        on: bool,
+    },
 }
 
 /// What a shard answers.
@@ -107,6 +140,19 @@ pub enum Command {
 pub enum Answer {
     /// To [`Command::Explain`].
     Explain(Box<Explanation>),
+    /// To [`Command::Publish`].
+    Published(Result<PublishedLease, PublishError>),
+    /// To [`Command::Watchers`].
+    Watchers {
+        /// The subscriptions.
+        rows: Vec<WatcherRow>,
+        /// Where to go on, if there may be more.
+        next: Option<u32>,
+    },
+    /// To [`Command::Refresh`]: how many watchers there are.
+    Refreshed(usize),
+    /// To [`Command::Trace`].
+    Traced,
 }
 
 /// What must be done.
@@ -129,7 +175,14 @@ pub enum Output {
     /// A state has changed.
     Change(Change),
     /// Something that a later restart needs.
-    Save(Record),
+    Save {
+        /// Counts the records of this shard, from 1; [`Input::Saved`] names it.
+        number: u64,
+        /// The record.
+        record: Record,
+    },
+    /// Something has happened to a presentity that is being traced.
+    Trace(Trace),
     /// Look up a host (RFC 3263) and come back with [`Input::Resolved`].
     Resolve {
         /// Names the question.

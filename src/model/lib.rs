@@ -24,6 +24,9 @@ pub use package::{
     AnyFact, AnyState, BadBody, Composed, Cuts, Expires, Format, Package, PackageId, Packages, Reading, Rendered,
     Rendering, Sourced, Stamp, View,
 };
-pub use publish::{EntityTag, Publish, PublishAction, PublishError, Published, ResourceId};
-pub use record::Record;
+pub use publish::{
+    Content, EntityTag, OwnedAction, OwnedContent, Publish, PublishAction, PublishCommand, PublishError, Published,
+    PublishedLease, ResourceId,
+};
+pub use record::{Durabilities, Durability, Record};
 pub use time::Time;

@@ -1,6 +1,7 @@
 //! Event packages: what one must say so that SUBSCRIBE, PUBLISH, NOTIFY, the feed and metrics follow by themselves.
 
 use crate::config::Profile;
+use crate::publish::Content;
 use crate::time::Time;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -173,6 +174,23 @@ pub trait Package: Send + Sync + 'static {
     /// Reads a body. `format` is an index into [`Self::formats`].
     fn read(&self, format: u8, body: &[u8], reading: Reading<'_>) -> Result<Self::Fact, BadBody>;
 
+    /// Reads a state as JSON: what [`Self::json`] writes, as far as it can be published, and simpler forms of it.
+    fn read_json(&self, json: &[u8], reading: Reading<'_>) -> Result<Self::Fact, BadBody> {
+        let _ = (json, reading);
+        Err(BadBody { place: "document".into(), problem: "this kind of state cannot be published as JSON" })
+    }
+
+    /// Appends the fact as the store keeps it: a form that later versions read as well.
+    fn pack(&self, fact: &Self::Fact, out: &mut Vec<u8>) {
+        let _ = (fact, out);
+    }
+
+    /// Reads what [`Self::pack`] wrote, in this version or an older one; `None`: it is damaged.
+    fn unpack(&self, packed: &[u8]) -> Option<Self::Fact> {
+        let _ = packed;
+        None
+    }
+
     /// The fact of a publication whose body `old` was replaced by `new`: a partial document is merged, and what is
     /// known from `old` only (since when) is carried over.
     fn merge(&self, old: &Self::Fact, new: Self::Fact) -> Self::Fact {
@@ -238,9 +256,11 @@ pub trait AnyPackage: Send + Sync {
     fn formats(&self) -> &[Format];
     fn expires(&self) -> Expires;
     fn linger(&self) -> Duration;
-    fn read(&self, format: u8, body: &[u8], reading: Reading<'_>) -> Result<AnyFact, BadBody>;
+    fn read(&self, content: Content<'_>, reading: Reading<'_>) -> Result<AnyFact, BadBody>;
     /// Reads a body that replaces `old`, merged.
-    fn read_over(&self, format: u8, body: &[u8], old: &AnyFact, reading: Reading<'_>) -> Result<AnyFact, BadBody>;
+    fn read_over(&self, content: Content<'_>, old: &AnyFact, reading: Reading<'_>) -> Result<AnyFact, BadBody>;
+    fn pack(&self, fact: &AnyFact, out: &mut Vec<u8>);
+    fn unpack(&self, packed: &[u8]) -> Option<AnyFact>;
     fn residue(&self, old: &AnyFact, new: Option<&AnyFact>) -> Option<AnyFact>;
     fn compose(&self, now: Time, presentity: &str, sources: &[Sourced<'_, AnyFact>]) -> Composed<AnyState>;
     fn is_change(&self, old: &AnyState, new: &AnyState) -> bool;
@@ -255,6 +275,13 @@ pub trait AnyPackage: Send + Sync {
 
 fn known<T: 'static>(any: &(dyn Any + Send + Sync)) -> &T {
     any.downcast_ref().expect("a package is handed only what it made itself")
+}
+
+fn unread<P: Package>(package: &P, content: Content<'_>, reading: Reading<'_>) -> Result<P::Fact, BadBody> {
+    match content {
+        Content::Document { format, body } => package.read(format, body, reading),
+        Content::Json(json) => package.read_json(json, reading),
+    }
 }
 
 impl<P: Package> AnyPackage for P {
@@ -278,13 +305,21 @@ impl<P: Package> AnyPackage for P {
         Package::linger(self)
     }
 
-    fn read(&self, format: u8, body: &[u8], reading: Reading<'_>) -> Result<AnyFact, BadBody> {
-        Ok(Arc::new(Package::read(self, format, body, reading)?))
+    fn read(&self, content: Content<'_>, reading: Reading<'_>) -> Result<AnyFact, BadBody> {
+        Ok(Arc::new(unread(self, content, reading)?))
     }
 
-    fn read_over(&self, format: u8, body: &[u8], old: &AnyFact, reading: Reading<'_>) -> Result<AnyFact, BadBody> {
-        let new = Package::read(self, format, body, reading)?;
+    fn read_over(&self, content: Content<'_>, old: &AnyFact, reading: Reading<'_>) -> Result<AnyFact, BadBody> {
+        let new = unread(self, content, reading)?;
         Ok(Arc::new(Package::merge(self, known(&**old), new)))
+    }
+
+    fn pack(&self, fact: &AnyFact, out: &mut Vec<u8>) {
+        Package::pack(self, known(&**fact), out);
+    }
+
+    fn unpack(&self, packed: &[u8]) -> Option<AnyFact> {
+        Some(Arc::new(Package::unpack(self, packed)?))
     }
 
     fn residue(&self, old: &AnyFact, new: Option<&AnyFact>) -> Option<AnyFact> {

@@ -8,8 +8,11 @@ mod host;
 use host::BusHost;
 use lamplighter_bus::{Bus, Changed};
 use lamplighter_model::config::Limits;
-use lamplighter_model::explain::Explanation;
-use lamplighter_model::{Answer, Command, Config, Counters, Flow, Input, Outbox, Output, Record, Seed, Time};
+use lamplighter_model::explain::{Explanation, WatcherExplanation, WatcherRow};
+use lamplighter_model::{
+    Answer, Command, Config, Counters, Expires, Flow, Input, Outbox, Output, OwnedAction, PackageId, Publish,
+    PublishAction, PublishCommand, PublishError, Published, PublishedLease, Record, ResourceId, Seed, Time,
+};
 use lamplighter_sip::Engine;
 use lamplighter_sip::route::{Routed, route};
 use lamplighter_sip::wire::{Index, keep_alive};
@@ -31,6 +34,8 @@ pub struct Shard {
     changes: Vec<Changed>,
     /// What the engine wants to be saved.
     records: Vec<Record>,
+    /// How many records have been handed to the store.
+    saves: u64,
 }
 
 impl Shard {
@@ -51,6 +56,7 @@ impl Shard {
             address: String::new(),
             changes: Vec::new(),
             records: Vec::new(),
+            saves: 0,
         }
     }
 
@@ -74,15 +80,17 @@ impl Shard {
             }
             Input::Config(config) => self.configure(now, &config),
             Input::Stop => self.engine.stop(now),
-            Input::Tick => {}
+            Input::Saved { .. } | Input::StoreFailing(_) | Input::Tick => {}
         }
         self.settle();
         let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
         self.engine.work(now, &mut host, out);
         self.bus.measure();
         // Records before changes: what is told to others has been handed to the store.
-        out.outputs.extend(self.bus.take_records().map(Output::Save));
-        out.outputs.extend(self.records.drain(..).map(Output::Save));
+        for record in self.bus.take_records().chain(self.records.drain(..)) {
+            self.saves += 1;
+            out.outputs.push(Output::Save { number: self.saves, record });
+        }
         out.outputs.extend(self.changes.drain(..).map(|changed| Output::Change(changed.change)));
     }
 
@@ -135,7 +143,57 @@ impl Shard {
                 let packages = packages.collect();
                 Answer::Explain(Box::new(Explanation { resource: resource.to_string(), packages }))
             }
+            Command::Publish(command) => Answer::Published(self.publish(now, &command)),
+            Command::Watchers { resource: None, from, most } => {
+                let (rows, next) = self.engine.list(from, most);
+                let row = |(resource, package, watcher)| self.row(resource, package, watcher);
+                Answer::Watchers { rows: rows.into_iter().map(row).collect(), next }
+            }
+            Command::Watchers { resource: Some(address), most, .. } => {
+                let watchers = self.resources(&address).into_iter().flat_map(|(package, resource)| {
+                    let watchers = self.engine.explain(resource).into_iter();
+                    watchers.map(move |watcher| (resource, package, watcher))
+                });
+                let rows = watchers.take(most).map(|(resource, package, watcher)| self.row(resource, package, watcher));
+                Answer::Watchers { rows: rows.collect(), next: None }
+            }
+            Command::Refresh { resource } => {
+                let resources = self.resources(&resource);
+                Answer::Refreshed(resources.into_iter().map(|(_, id)| self.engine.refresh(id)).sum())
+            }
+            Command::Trace { .. } => Answer::Traced,
         }
+    }
+
+    fn resources(&self, address: &str) -> Vec<(PackageId, ResourceId)> {
+        let ids = self.config.packages.ids();
+        ids.filter_map(|package| self.bus.find(address, package).map(|id| (package, id))).collect()
+    }
+
+    fn row(&self, resource: ResourceId, package: PackageId, watcher: WatcherExplanation) -> WatcherRow {
+        let kind = self.config.packages.get(package).kind().to_owned();
+        WatcherRow { resource: self.bus.name(resource).0.clone(), kind, watcher }
+    }
+
+    fn publish(&mut self, now: Time, command: &PublishCommand) -> Result<PublishedLease, PublishError> {
+        let PublishCommand { resource, package, action, expires, from } = command;
+        let Expires { default, least, most } = self.config.packages.expires(*package);
+        let withdraws = matches!(action, OwnedAction::Withdraw(_));
+        let asked = if withdraws { Duration::ZERO } else { expires.unwrap_or(default) };
+        if !asked.is_zero() && asked < least {
+            return Err(PublishError::IntervalTooBrief { least });
+        }
+        let expires = asked.min(most);
+        let action = match action {
+            OwnedAction::Initial(content) => PublishAction::Initial { content: content.borrow() },
+            OwnedAction::Modify(tag, content) => PublishAction::Modify { tag: *tag, content: content.borrow() },
+            OwnedAction::Refresh(tag) | OwnedAction::Withdraw(tag) => PublishAction::Refresh { tag: *tag },
+            OwnedAction::Put(source, content) => PublishAction::Put { source, content: content.borrow() },
+        };
+        // Whoever may use the API has been told apart there; caps on network addresses would meet all of them at once.
+        let publish = Publish { resource, package: *package, action, expires, from: *from, trusted: true };
+        let Published { tag, created } = self.bus.publish(now, publish)?;
+        Ok(PublishedLease { tag, created, expires })
     }
 
     fn configure(&mut self, now: Time, config: &Arc<Config>) {

@@ -9,7 +9,9 @@ use crate::server::{Key, Seen, Transactions};
 use crate::wire::{Essentials, Message, Name, Reject, Start};
 use lamplighter_model::counters::Gauge;
 use lamplighter_model::explain::WatcherExplanation;
-use lamplighter_model::{Config, Counter, Counters, Flow, NotLocal, Outbox, Output, ResourceId, Seed, Time, Transport};
+use lamplighter_model::{
+    Config, Counter, Counters, Flow, NotLocal, Outbox, Output, PackageId, ResourceId, Seed, Time, Transport,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -272,6 +274,16 @@ impl Engine {
     /// What the watchers of a resource were told.
     pub fn explain(&self, resource: ResourceId) -> Vec<WatcherExplanation> {
         self.notifier.explain(&self.config, resource)
+    }
+
+    /// Up to `most` subscriptions from place `from` on, and the place to go on from.
+    pub fn list(&self, from: u32, most: usize) -> (Vec<(ResourceId, PackageId, WatcherExplanation)>, Option<u32>) {
+        self.notifier.list(&self.config, from, most)
+    }
+
+    /// Owes every watcher of a resource a NOTIFY with the whole state; how many they are.
+    pub fn refresh(&mut self, resource: ResourceId) -> usize {
+        self.notifier.refresh(resource)
     }
 
     /// How many subscriptions there are.

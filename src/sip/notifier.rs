@@ -13,6 +13,7 @@ use crate::wire::NameAddr;
 use lamplighter_model::config::{Listener, Profiles};
 use lamplighter_model::explain::WatcherExplanation;
 use lamplighter_model::hash::Map;
+use lamplighter_model::package::PackageId;
 use lamplighter_model::wheel::Wheel;
 use lamplighter_model::{Config, Flow, ProfileId, ResourceId, Seed, Time, Transport};
 use rand_chacha::ChaCha8Rng;
@@ -130,6 +131,23 @@ impl Notifier {
             }
         }
         merged
+    }
+
+    /// Owes every watcher of a resource a NOTIFY; how many they are. Those that cannot be reached get it later.
+    pub fn refresh(&mut self, resource: ResourceId) -> usize {
+        let watchers = self.watchers_of(resource).to_vec();
+        for &index in &watchers {
+            let one = self.at(index);
+            if !one.is_live() {
+                continue;
+            }
+            match one.delivery {
+                Delivery::Idle | Delivery::InFlight(_) => one.owed = true,
+                _ => one.dirty = true,
+            }
+            self.queue(index);
+        }
+        watchers.len()
     }
 
     fn queue(&mut self, index: u32) {
@@ -302,34 +320,60 @@ impl Notifier {
     }
 
     pub fn explain(&self, config: &Config, resource: ResourceId) -> Vec<WatcherExplanation> {
-        let watchers = self.watchers.get(resource.0 as usize).map_or(&[][..], |watchers| watchers);
-        let explain = |&index: &u32| {
-            let one = self.subscriptions[index as usize].as_ref()?;
-            let waiting = matches!(one.delivery, Delivery::InFlight(_));
-            let shown =
-                config.packages.get(one.package).formats()[usize::from(one.how.format)].content_type.contains("xml");
-            Some(WatcherExplanation {
-                watcher: NameAddr::read(one.head.watcher())
-                    .map_or_else(String::new, |to| String::from_utf8_lossy(to.uri).into_owned()),
-                state: match (&one.delivery, one.state) {
-                    (_, State::Ending(_)) => "ending",
-                    (Delivery::Dormant(_), _) => "dormant",
-                    (_, State::Pending) => "pending",
-                    _ => "active",
-                },
-                flow: format!("{} {}", one.flow.transport.via(), one.flow.remote),
-                until: one.until,
-                notified: (one.notified != Time::default()).then_some(one.notified),
-                version: shown.then(|| one.version.checked_sub(1)).flatten(),
-                answer: match one.answer {
-                    0 if waiting => "waiting".into(),
-                    0 => String::new(),
-                    1 => "timeout".into(),
-                    status => status.to_string(),
-                },
-            })
-        };
-        watchers.iter().filter_map(explain).collect()
+        self.watchers_of(resource).iter().filter_map(|&index| self.explain_one(config, index)).collect()
+    }
+
+    /// The places of a resource's watchers.
+    pub fn watchers_of(&self, resource: ResourceId) -> &[u32] {
+        self.watchers.get(resource.0 as usize).map_or(&[][..], |watchers| watchers)
+    }
+
+    /// Up to `most` subscriptions from place `from` on, with their resources, and the place to go on from.
+    pub fn list(
+        &self,
+        config: &Config,
+        from: u32,
+        most: usize,
+    ) -> (Vec<(ResourceId, PackageId, WatcherExplanation)>, Option<u32>) {
+        let mut rows = Vec::new();
+        for index in from..self.subscriptions.len() as u32 {
+            if rows.len() >= most {
+                return (rows, Some(index));
+            }
+            if let Some(one) = &self.subscriptions[index as usize]
+                && let Some(row) = self.explain_one(config, index)
+            {
+                rows.push((one.resource, one.package, row));
+            }
+        }
+        (rows, None)
+    }
+
+    fn explain_one(&self, config: &Config, index: u32) -> Option<WatcherExplanation> {
+        let one = self.subscriptions.get(index as usize)?.as_ref()?;
+        let waiting = matches!(one.delivery, Delivery::InFlight(_));
+        let shown =
+            config.packages.get(one.package).formats()[usize::from(one.how.format)].content_type.contains("xml");
+        Some(WatcherExplanation {
+            watcher: NameAddr::read(one.head.watcher())
+                .map_or_else(String::new, |to| String::from_utf8_lossy(to.uri).into_owned()),
+            state: match (&one.delivery, one.state) {
+                (_, State::Ending(_)) => "ending",
+                (Delivery::Dormant(_), _) => "dormant",
+                (_, State::Pending) => "pending",
+                _ => "active",
+            },
+            flow: format!("{} {}", one.flow.transport.via(), one.flow.remote),
+            until: one.until,
+            notified: (one.notified != Time::default()).then_some(one.notified),
+            version: shown.then(|| one.version.checked_sub(1)).flatten(),
+            answer: match one.answer {
+                0 if waiting => "waiting".into(),
+                0 => String::new(),
+                1 => "timeout".into(),
+                status => status.to_string(),
+            },
+        })
     }
 }
 

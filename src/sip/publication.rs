@@ -6,7 +6,7 @@ use crate::reply::{Detail, Reply};
 use crate::route::canonical;
 use crate::wire::{Event, Name, Uri, media_type, seconds};
 use lamplighter_model::package::Expires;
-use lamplighter_model::{EntityTag, PackageId, Publish, PublishAction, PublishError};
+use lamplighter_model::{Content, EntityTag, PackageId, Publish, PublishAction, PublishError};
 use std::time::Duration;
 
 /// How long an unsolicited NOTIFY holds: voicemail systems send one when something changes, and perhaps each day.
@@ -34,9 +34,9 @@ impl Engine {
         let body = message.body();
         let action = match tag {
             Some(tag) if body.is_empty() => PublishAction::Refresh { tag },
-            Some(tag) => PublishAction::Modify { tag, format: self.format(request, package)?, body },
+            Some(tag) => PublishAction::Modify { tag, content: self.content(request, package)? },
             None if body.is_empty() => return Err(Reply::status(400)),
-            None => PublishAction::Initial { format: self.format(request, package)?, body },
+            None => PublishAction::Initial { content: self.content(request, package)? },
         };
         let publish = Publish { resource: address, package, action, expires, from: request.flow.remote, trusted };
         let published = host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
@@ -48,7 +48,8 @@ impl Engine {
         match error {
             PublishError::NoSuchTag => Reply::status(412),
             PublishError::BadBody(_) => Reply::status(400),
-            PublishError::TooMany(_) => self.busy(),
+            PublishError::TooMany(_) | PublishError::NotStored => self.busy(),
+            PublishError::IntervalTooBrief { least } => Reply::with(423, Detail::MinExpires(least.as_secs() as u32)),
         }
     }
 
@@ -65,12 +66,11 @@ impl Engine {
             return Reply::status(481);
         }
         let publish = |package| {
-            let body = request.message.body();
-            if body.is_empty() {
+            if request.message.body().is_empty() {
                 return Ok(Reply::status(200));
             }
             let source = format!("notify:{ip}");
-            let action = PublishAction::Put { source: &source, format: self.format(request, package)?, body };
+            let action = PublishAction::Put { source: &source, content: self.content(request, package)? };
             let from = request.flow.remote;
             let publish = Publish { resource: address, package, action, expires: UNSOLICITED, from, trusted: true };
             host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
@@ -103,8 +103,8 @@ impl Engine {
         Ok(asked.min(most))
     }
 
-    /// Which of the package's formats the body has (415 when it is none of them).
-    fn format(&self, request: &Request<'_>, package: PackageId) -> Result<u8, Reply> {
+    /// The body, in one of the package's formats (415 when it is none of them).
+    fn content<'a>(&self, request: &Request<'a>, package: PackageId) -> Result<Content<'a>, Reply> {
         let encoding = request.message.first(Name::ContentEncoding);
         if encoding.is_some_and(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")) {
             return Err(Reply::with(415, Detail::AcceptEncoding));
@@ -113,7 +113,8 @@ impl Engine {
         let kind = media_type(request.message.first(Name::ContentType).ok_or(unknown)?);
         let mut formats = self.config.packages.get(package).formats().iter();
         let format = formats.position(|format| format.content_type.as_bytes().eq_ignore_ascii_case(kind));
-        format.map(|format| format as u8).ok_or(unknown)
+        let format = format.ok_or(unknown)? as u8;
+        Ok(Content::Document { format, body: request.message.body() })
     }
 
     /// Whether the sender may publish for `address` (else 403); `true`: it is trusted.

@@ -4,6 +4,7 @@ use crate::host::Host;
 use crate::identifier::{BRANCH_LEN, Branch, COOKIE, Tag, hex_at};
 use crate::reply::{escape_xml, write_contact, write_host};
 use crate::wire::{Essentials, Event, Message, Name, NameAddr, Uri, write};
+use bytes::Bytes;
 use lamplighter_model::package::{PackageId, Rendered, Rendering};
 use lamplighter_model::record::SubscriptionRecord;
 use lamplighter_model::wheel::Timer;
@@ -49,6 +50,8 @@ pub struct Subscription {
     pub version: u32,
     /// When it ends.
     pub until: Time,
+    /// When it ends by what the store knows: not before `until`.
+    pub stored: Time,
     /// Where NOTIFYs go.
     pub flow: Flow,
     /// Its place among the subscriptions of that flow, if it is a stream.
@@ -158,8 +161,27 @@ pub struct Head {
     /// Where the eight digits of the CSeq in the branch stand.
     branch: u16,
     routes: (u16, u16),
+    local: (u16, u16),
     watcher: (u16, u16),
+    call_id: (u16, u16),
     event: (u16, u16),
+}
+
+/// What a head is made of, besides us.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The Request-URI.
+    pub target: &'a [u8],
+    /// The Route header lines.
+    pub routes: &'a [u8],
+    /// From, with our tag.
+    pub local: &'a [u8],
+    /// To, with the watcher's tag.
+    pub watcher: &'a [u8],
+    /// Call-ID.
+    pub call_id: &'a [u8],
+    /// Event.
+    pub event: &'a [u8],
 }
 
 /// A head that would be too long, or a Contact that names nobody.
@@ -211,9 +233,27 @@ impl Head {
                 }
             }
         }
-        let mut text = Vec::with_capacity(512 + routing.len());
+        let mut local = essentials.to.raw.to_vec();
+        if essentials.to.tag().is_none() {
+            local.extend_from_slice(b";tag=");
+            tag.write(&mut local);
+        }
+        let parts = Parts {
+            target,
+            routes: &routing,
+            local: &local,
+            watcher: essentials.from.raw,
+            call_id: essentials.call_id,
+            event: request.first(Name::Event).unwrap_or(b""),
+        };
+        Self::write(config, flow, branch, &parts)
+    }
+
+    /// From its parts.
+    pub fn write(config: &Config, flow: Flow, branch: Branch, parts: &Parts<'_>) -> Result<Self, BadHead> {
+        let mut text = Vec::with_capacity(512 + parts.routes.len());
         text.extend_from_slice(b"NOTIFY ");
-        write::value(&mut text, target);
+        write::value(&mut text, parts.target);
         let target = text.len();
         text.extend_from_slice(b" SIP/2.0\r\nVia: SIP/2.0/");
         let via = text.len();
@@ -226,25 +266,25 @@ impl Head {
         debug_assert_eq!(text.len(), branch_at + BRANCH_LEN - COOKIE.len() - 3 - 8);
         text.extend_from_slice(b";rport\r\n");
         let routes = text.len();
-        text.extend_from_slice(&routing);
+        text.extend_from_slice(parts.routes);
         let routes = (routes, text.len());
         text.extend_from_slice(b"Max-Forwards: 70\r\nFrom: ");
-        write::value(&mut text, essentials.to.raw);
-        if essentials.to.tag().is_none() {
-            text.extend_from_slice(b";tag=");
-            tag.write(&mut text);
-        }
+        let local = text.len();
+        write::value(&mut text, parts.local);
+        let local = (local, text.len());
         text.extend_from_slice(b"\r\nTo: ");
         let watcher = text.len();
-        write::value(&mut text, essentials.from.raw);
+        write::value(&mut text, parts.watcher);
         let watcher = (watcher, text.len());
         text.extend_from_slice(b"\r\nCall-ID: ");
-        write::value(&mut text, essentials.call_id);
+        let call_id = text.len();
+        write::value(&mut text, parts.call_id);
+        let call_id = (call_id, text.len());
         text.extend_from_slice(b"\r\nContact: ");
         write_contact(config, flow, &mut text);
         text.extend_from_slice(b"\r\nEvent: ");
         let event = text.len();
-        write::value(&mut text, request.first(Name::Event).unwrap_or(b""));
+        write::value(&mut text, parts.event);
         let event = (event, text.len());
         text.extend_from_slice(b"\r\nCSeq: ");
         if text.len() > MOST_HEAD {
@@ -257,7 +297,9 @@ impl Head {
             via: via as u16,
             branch: branch_at as u16,
             routes: short(routes),
+            local: short(local),
             watcher: short(watcher),
+            call_id: short(call_id),
             event: short(event),
         })
     }
@@ -269,17 +311,36 @@ impl Head {
 
     /// The Route header lines.
     pub fn routes(&self) -> &[u8] {
-        &self.text[usize::from(self.routes.0)..usize::from(self.routes.1)]
+        self.part(self.routes)
     }
 
     /// Who watches: the To header.
     pub fn watcher(&self) -> &[u8] {
-        &self.text[usize::from(self.watcher.0)..usize::from(self.watcher.1)]
+        self.part(self.watcher)
+    }
+
+    /// Who is watched, with our tag: the From header.
+    pub fn local(&self) -> &[u8] {
+        self.part(self.local)
+    }
+
+    /// The Call-ID.
+    pub fn call_id(&self) -> &[u8] {
+        self.part(self.call_id)
+    }
+
+    /// The Event header.
+    pub fn event(&self) -> &[u8] {
+        self.part(self.event)
+    }
+
+    fn part(&self, (from, to): (u16, u16)) -> &[u8] {
+        &self.text[usize::from(from)..usize::from(to)]
     }
 
     /// The `id` of the Event header, which tells subscriptions of one dialog apart.
     pub fn event_id(&self) -> Option<&[u8]> {
-        Event::read(&self.text[usize::from(self.event.0)..usize::from(self.event.1)])?.id()
+        Event::read(self.event())?.id()
     }
 
     /// The URI of the first Route, if there is a route set.
@@ -394,19 +455,31 @@ impl Subscription {
         let package = config.packages.get(self.package);
         let mut tag = Vec::new();
         self.tag.write(&mut tag);
+        let copy = Bytes::copy_from_slice;
         Record::Subscription(Box::new(SubscriptionRecord {
             local_tag: String::from_utf8_lossy(&tag).into(),
             resource: host.address(self.resource),
             package: package.name().into(),
             active: self.state == State::Active,
-            until: self.until,
-            cseq: self.reserved,
+            until: self.stored,
+            reserved: self.reserved,
             remote_cseq: self.remote_cseq,
-            version: self.reserved,
-            head: self.head.text.to_vec().into(),
+            target: copy(self.head.target()),
+            routes: copy(self.head.routes()),
+            local: copy(self.head.local()),
+            watcher: copy(self.head.watcher()),
+            call_id: copy(self.head.call_id()),
+            event: copy(self.head.event()),
+            entity: self.entity.clone(),
             content_type: package.formats()[usize::from(self.how.format)].content_type.clone(),
             profile: config.profiles.get(lamplighter_model::ProfileId(self.how.profile)).name.clone(),
-            flow: self.flow,
+            device: self.device,
+            contact: self.contact,
+            transport: self.flow.transport,
+            remote: self.flow.remote,
+            local_ip: self.flow.local,
+            listener: config.listeners.get(usize::from(self.flow.listener)).map_or(self.flow.remote, |one| one.address),
+            source: self.source,
         }))
     }
 }

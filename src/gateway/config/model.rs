@@ -47,8 +47,7 @@ impl Settings {
                 backlog: self.overload.backlog,
                 retry_after: self.overload.retry_after,
             },
-            // Nothing stores them yet.
-            records: false,
+            store: None,
         })
     }
 

@@ -30,7 +30,7 @@ fn main() {
         notify: Notify::default(),
         limits: Limits::default(),
         overload: Overload::default(),
-        records: false,
+        store: None,
     };
     let mut now = Time::from_micros(1_800_000_000_000_000);
     let mut shard = Shard::new(Arc::new(config), 0, [3; 32], now, Arc::new(Counters::default()));

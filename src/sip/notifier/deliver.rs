@@ -42,7 +42,7 @@ impl Engine {
         subscription.notified = now;
         subscription.answer = 0;
         let flight = InFlight { body, sent: now, next: now, tries: 0 };
-        if config.records && subscription.cseq > subscription.reserved && subscription.is_live() {
+        if config.store.is_some() && subscription.cseq > subscription.reserved && subscription.is_live() {
             subscription.reserved = subscription.cseq + RESERVE;
             let record = subscription.record(&config, host);
             host.save(record);
@@ -183,7 +183,7 @@ impl Engine {
 
     pub(super) fn forget<H: Host>(&mut self, now: Time, index: u32, host: &mut H) {
         let gone = self.notifier.remove(index);
-        if self.config.records && gone.reserved > 0 {
+        if self.config.store.is_some() && gone.reserved > 0 {
             let mut tag = Vec::new();
             gone.tag.write(&mut tag);
             host.save(Record::SubscriptionGone { local_tag: String::from_utf8_lossy(&tag).into() });
@@ -310,7 +310,7 @@ impl Engine {
             (subscription.state, subscription.told) = (state, state == State::Active);
             subscription.owed = true;
             let resource = subscription.resource;
-            let record = (config.records && subscription.is_live() && subscription.reserved > 0)
+            let record = (config.store.is_some() && subscription.is_live() && subscription.reserved > 0)
                 .then(|| subscription.record(&config, host));
             if let Some(record) = record {
                 host.save(record);

@@ -105,6 +105,7 @@ impl Engine {
             remote_cseq: essentials.cseq,
             version: 0,
             until: now + expires,
+            stored: now + expires,
             flow,
             berth: 0,
             source,
@@ -314,7 +315,7 @@ impl Engine {
         // One that was never told anything has no record yet.
         if expires.is_zero() && !config.profiles.get(profile).final_notify {
             self.forget(now, index, host); // what these devices cannot bear
-        } else if config.records && self.notifier.at(index).is_live() && self.notifier.at(index).reserved > 0 {
+        } else if config.store.is_some() && self.notifier.at(index).is_live() && self.notifier.at(index).reserved > 0 {
             let record = self.notifier.at(index).record(&config, host);
             host.save(record);
         }

@@ -81,7 +81,7 @@ pub fn config() -> Config {
         notify: Notify::default(),
         limits: Limits::default(),
         overload: Overload::default(),
-        records: false,
+        store: None,
     }
 }
 
@@ -109,7 +109,7 @@ impl Gateway {
             }
             for output in out.outputs.drain(..) {
                 match output {
-                    Output::Save(record) => self.records.push(record),
+                    Output::Save { record, .. } => self.records.push(record),
                     Output::Change(change) => self.changes.push(change),
                     Output::Resolve { query, host, .. } => self.resolving.push((query, host.into())),
                     _ => {}

@@ -145,7 +145,7 @@ fn pending_subscriptions_wait_for_permission() {
 #[test]
 fn records_are_ahead_of_the_cseq() {
     let mut config = config();
-    config.records = true;
+    config.store = Some(Durabilities { publications: Durability::Memory, subscriptions: Durability::Memory });
     let mut gateway = Gateway::with(config);
     let sent = gateway.udp(PHONE, &subscribe("w", 1, "", "Expires: 86400\n"));
     gateway.reply(&notify(&sent).clone(), "200 OK");
@@ -175,7 +175,7 @@ fn records_are_ahead_of_the_cseq() {
 #[test]
 fn a_permission_is_recorded() {
     let mut config = config();
-    config.records = true;
+    config.store = Some(Durabilities { publications: Durability::Memory, subscriptions: Durability::Memory });
     let mut gateway = Gateway::with(config);
     let sent = gateway.udp("192.0.2.77:5060", &subscribe("g", 1, "", ""));
     gateway.reply(&notify(&sent).clone(), "200 OK");
@@ -468,7 +468,7 @@ fn a_device_that_has_moved_is_replaced_where_it_is_now() {
 #[test]
 fn a_subscription_without_a_notify_leaves_no_record() {
     let mut config = config();
-    config.records = true;
+    config.store = Some(Durabilities { publications: Durability::Memory, subscriptions: Durability::Memory });
     let mut gateway = Gateway::with(config);
     let tag = to_tag(answer(&gateway.udp(PHONE, &by_name("w", 1, "", "a.example.net", "")))).to_owned();
     gateway.udp(PHONE, &by_name("w", 2, &tag, "b.example.net", ""));

@@ -107,7 +107,7 @@ fn a_long_queue_of_notifies_refuses_what_is_new() {
     let mut config = config();
     config.overload.backlog = 3;
     config.notify.burst = 1;
-    config.records = true;
+    config.store = Some(Durabilities { publications: Durability::Memory, subscriptions: Durability::Memory });
     let mut gateway = Gateway::with(config);
     let mut tag = String::new();
     for number in 0..8 {
