@@ -4,7 +4,9 @@
 //! whose name was made to point here (DNS rebinding) gives itself away by the Host header.
 
 use crate::app::App;
+use crate::auth;
 use crate::problem::{Kind, Problem};
+use crate::serve::Connection;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -15,11 +17,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Checks Host and Origin, counts the request, and adds headers.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
     let (mut response, foreign) = match allow(request.headers(), &app.config.hosts, &app.config.origins) {
-        Ok(foreign) => (next.run(request).await, foreign),
+        Ok(foreign) => match identify(&app, &mut request).await {
+            Ok(()) => (next.run(request).await, foreign),
+            Err(problem) => (problem.into_response(), foreign),
+        },
         Err(problem) => (problem.into_response(), None),
     };
     app.metrics.request(&route, response.status().as_u16(), start.elapsed());
@@ -31,6 +36,24 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     response
+}
+
+/// Gives the request its [`auth::Principal`]. Only the feed may come without: it can sign in by its first frame.
+async fn identify(app: &App, request: &mut Request) -> Result<(), Problem> {
+    let path = request.uri().path();
+    if !path.starts_with("/v1/") {
+        return Ok(());
+    }
+    let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
+    let peer = peer.ok_or_else(|| Problem::new(Kind::Unauthenticated, "from nowhere"))?;
+    let query = request.uri().query().unwrap_or_default();
+    let ticket = query.split('&').find_map(|part| part.strip_prefix("ticket="));
+    match auth::authenticate(app, request.headers(), ticket, peer).await? {
+        Some(principal) => _ = request.extensions_mut().insert(principal),
+        None if path == "/v1/feed" => {}
+        None => return Err(Problem::new(Kind::Unauthenticated, "a token, API key, ticket or session is needed")),
+    }
+    Ok(())
 }
 
 /// The origin, if it is another one and allowed.

@@ -5,6 +5,7 @@
 //! here comes from the mirror; a shard is asked only to explain itself.
 
 mod app;
+mod auth;
 mod command;
 mod config;
 mod explain;
