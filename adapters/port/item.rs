@@ -23,6 +23,10 @@ pub struct Item {
     pub reason: &'static str,
     /// The state; `None`: gone.
     pub state: Option<AnyState>,
+    /// The revision that it took the place of; 0: none.
+    pub before: u64,
+    /// States between the one before and this one never got here: there was no room for them in a shard's ring.
+    pub skipped: bool,
     /// One encoding a view, made by the first reader.
     json: [OnceLock<Box<str>>; 3],
 }
@@ -35,14 +39,19 @@ impl std::fmt::Debug for Item {
 }
 
 impl Item {
-    pub(crate) fn new(change: Change, rev: u64) -> Self {
+    /// `old`: what it takes the place of.
+    pub(crate) fn new(change: Change, rev: u64, old: Option<&Self>) -> Self {
         let Change { resource, package, seq, at, source, reason, state } = change;
         let json = [const { OnceLock::new() }; 3];
-        Self { resource, package, seq, rev, at, source, reason, state, json }
+        // A presentity that was forgotten meanwhile counts from 1 again.
+        let skipped = seq != 1 && seq != old.map_or(0, |old| old.seq) + 1;
+        let before = old.map_or(0, |old| old.rev);
+        Self { resource, package, seq, rev, at, source, reason, state, before, skipped, json }
     }
 
     /// The entry as the feed sends it: `{"r":..,"k":..,"seq":..,"rev":..,"ts":..,"src":..,"state":{..}}`, or with
-    /// `"gone":true,"reason":..` in place of the state. Encoded once a view, by whoever asks first.
+    /// `"gone":true,"reason":..` in place of the state. Who said so (`src`) is in the full view only. Encoded once a
+    /// view, by whoever asks first.
     pub fn json(&self, packages: &Packages, view: View) -> &str {
         self.json[view as usize].get_or_init(|| self.encode(packages, view).into_boxed_str())
     }
@@ -57,8 +66,10 @@ impl Item {
         let _ = write!(out, ",\"seq\":{},\"rev\":{},\"ts\":{}", self.seq, self.rev, self.at.as_millis());
         match &self.state {
             Some(state) => {
-                out.push_str(",\"src\":");
-                push_json_string(&mut out, &self.source);
+                if view == View::Full {
+                    out.push_str(",\"src\":");
+                    push_json_string(&mut out, &self.source);
+                }
                 out.push_str(",\"state\":");
                 let mut bytes = out.into_bytes();
                 package.json(state, view, &mut bytes);

@@ -21,7 +21,7 @@ mod tracing;
 pub use hub::{Hub, Settings, Wake, hub};
 pub use item::{Item, push_json_string};
 pub use mirror::Cursor;
-pub use port::{Busy, Port};
+pub use port::{Busy, Port, Tap};
 pub use scope::{BadSelector, Kinds, Scope, Selector};
 pub use shard::ShardPort;
 pub use tracing::{Traced, Tracing};

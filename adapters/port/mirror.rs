@@ -3,6 +3,7 @@
 //! A change replaces its predecessor, so walking from a cursor upward meets every key at most once and only in its
 //! newest state. The newest revisions lie in a ring that is indexed directly; what has not changed for that long
 //! moves to a sorted map. What is gone stays as a tombstone for a while, so that a reader who comes back is told.
+//! While somebody wants every state, not only the newest, the latest ones are kept in a log beside.
 
 use crate::item::Item;
 use crate::scope::Scope;
@@ -16,6 +17,8 @@ use std::time::Duration;
 const RECENT: usize = 16 * 1024;
 /// How many places one call of [`Mirror::since`] looks at, so that nobody holds the mirror for long.
 const LOOK: usize = 8 * 1024;
+/// How many revisions the log of every state reaches back.
+const LOG: usize = 8 * 1024;
 
 /// How far a reader has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,6 +46,9 @@ pub(crate) struct Mirror {
     /// When it went (since some start) and the revision; those whose key has come back are skipped when due.
     graves: VecDeque<(Duration, u64)>,
     live: usize,
+    /// Every state of late, superseded ones included, without a hole and up to `head`; empty while nobody taps.
+    log: VecDeque<Arc<Item>>,
+    taps: usize,
 }
 
 impl Mirror {
@@ -69,7 +75,14 @@ impl Mirror {
     /// Takes a change in as the next revision.
     pub(crate) fn apply(&mut self, change: Change, now: Duration) {
         self.head += 1;
-        let item = Arc::new(Item::new(change, self.head));
+        let old = self.get(&change.resource, change.package);
+        let item = Arc::new(Item::new(change, self.head, old.map(|old| &**old)));
+        if self.taps > 0 {
+            if self.log.len() == LOG {
+                self.log.pop_front();
+            }
+            self.log.push_back(Arc::clone(&item));
+        }
         if item.state.is_some() {
             self.live += 1;
         } else {
@@ -98,6 +111,51 @@ impl Mirror {
         {
             self.settled.insert(item.rev, item);
         }
+    }
+
+    /// Somebody wants every state from now on.
+    pub(crate) fn tap(&mut self) {
+        self.taps += 1;
+    }
+
+    /// And does not any more.
+    pub(crate) fn untap(&mut self) {
+        self.taps -= 1;
+        if self.taps == 0 {
+            self.log = VecDeque::new();
+        }
+    }
+
+    /// Appends every state in `scope` with `from < rev <= upto`, superseded ones included, oldest first, at most `max`
+    /// of them. `None`: one is missing.
+    pub(crate) fn every(
+        &self,
+        from: u64,
+        upto: u64,
+        scope: &Scope,
+        max: usize,
+        out: &mut Vec<Arc<Item>>,
+    ) -> Option<Cursor> {
+        let (upto, base) = (upto.min(self.head), self.head + 1 - self.log.len() as u64);
+        if from >= upto {
+            return Some(Cursor { rev: from, more: false });
+        }
+        let first = usize::try_from((from + 1).checked_sub(base)?).ok()?;
+        let mut taken = 0;
+        for item in self.log.range(first..).take_while(|item| item.rev <= upto) {
+            if !scope.has(item) {
+                continue;
+            }
+            if item.skipped {
+                return None;
+            }
+            if taken == max {
+                return Some(Cursor { rev: item.rev - 1, more: true });
+            }
+            taken += 1;
+            out.push(Arc::clone(item));
+        }
+        Some(Cursor { rev: upto, more: false })
     }
 
     /// The revision of the first place in `recent`.
@@ -293,6 +351,40 @@ mod tests {
         assert_eq!((mirror.horizon(), mirror.graves()), (50, 100));
         assert!(mirror.get("sip:0@example.com", PackageId(0)).is_some_and(|item| item.state.is_some()));
         assert_eq!(all(&mirror, 50).len(), 101);
+    }
+
+    #[test]
+    fn a_tap_meets_every_state_and_is_told_when_one_is_missing() {
+        let mut mirror = Mirror::default();
+        mirror.apply(change(1, 1, Some(0)), Duration::ZERO);
+        mirror.tap();
+        for (key, seq) in [(1, 2), (2, 1), (1, 3), (4, 1), (1, 4)] {
+            mirror.apply(change(key, seq, Some(0)), Duration::ZERO);
+        }
+        let scope =
+            Scope::new(["sip:1@example.com", "sip:2@example.com"].map(|it| Selector::Exact(it.into())), Kinds::ALL);
+        let every = |mirror: &Mirror, from, max| {
+            let mut out = Vec::new();
+            let cursor = mirror.every(from, u64::MAX, &scope, max, &mut out)?;
+            Some((cursor.rev, cursor.more, out.iter().map(|item| item.rev).collect::<Vec<_>>()))
+        };
+        assert_eq!(every(&mirror, 1, 9), Some((6, false, vec![2, 3, 4, 6])));
+        assert_eq!(every(&mirror, 2, 2), Some((5, true, vec![3, 4])));
+        assert_eq!(every(&mirror, 6, 2), Some((6, false, vec![])));
+        assert_eq!(every(&mirror, 0, 9), None, "what was before it tapped");
+        // A shard's ring was full, and skipped one of address 4, which is not in scope, and then one of address 2.
+        mirror.apply(change(4, 3, Some(0)), Duration::ZERO);
+        assert_eq!(every(&mirror, 6, 9), Some((7, false, vec![])));
+        mirror.apply(change(2, 3, Some(0)), Duration::ZERO);
+        assert_eq!(every(&mirror, 6, 9), None);
+        assert_eq!(every(&mirror, 8, 9), Some((8, false, vec![])));
+        for seq in 5..5 + LOG as u64 {
+            mirror.apply(change(1, seq, Some(0)), Duration::ZERO);
+        }
+        assert_eq!(every(&mirror, 7, 1), None);
+        assert_eq!(every(&mirror, 8, 1), Some((9, true, vec![9])));
+        mirror.untap();
+        assert!(mirror.log.is_empty());
     }
 
     #[test]

@@ -290,6 +290,12 @@ impl Port {
         self.shared.read().since(rev, upto, scope, max, out)
     }
 
+    /// Keeps every state from now on, not only the newest, for whoever holds it.
+    pub fn tap(&self) -> Tap {
+        self.shared.write().tap();
+        Tap(Arc::clone(&self.shared))
+    }
+
     /// Everything that has a state in `scope`, at most `max` items, appended; and the revision from where to go on.
     /// [`Cursor::more`]: there was more than `max`.
     pub fn snapshot(&self, scope: &Scope, max: usize, out: &mut Vec<Arc<Item>>) -> Cursor {
@@ -405,5 +411,23 @@ impl Port {
         for (name, kind, help, value) in rows {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
         }
+    }
+}
+
+/// While it is held, states that have been superseded can still be read, as far back as the hub's log of some thousand
+/// changes of the node reaches, and no further than to when this was made.
+pub struct Tap(Arc<Shared>);
+
+impl Tap {
+    /// Appends every state in `scope` after `rev` and up to `upto`, oldest first, at most `max` items. `None`: one is
+    /// missing, because the log does not reach back that far or because a shard's ring had no room for it.
+    pub fn every(&self, rev: u64, upto: u64, scope: &Scope, max: usize, out: &mut Vec<Arc<Item>>) -> Option<Cursor> {
+        self.0.read().every(rev, upto, scope, max, out)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.0.write().untap();
     }
 }

@@ -178,7 +178,7 @@ async fn an_answer_comes_behind_the_changes_it_followed() {
         }
     });
     for round in 1..=50 {
-        let Answer::Explain(explanation) = rig.port.ask(0, explain()).await.unwrap();
+        let Answer::Explain(explanation) = rig.port.ask(0, explain()).await.unwrap() else { panic!("another answer") };
         assert_eq!(explanation.resource, "it");
         for key in 0..20 {
             let item = rig.port.get(&format!("sip:{key}@example.com"), PackageId(0)).unwrap();
