@@ -11,7 +11,7 @@ mod resource;
 mod restart;
 
 use lamplighter_model::counters::Gauge;
-use lamplighter_model::explain::{HistoryEntry, PackageExplanation};
+use lamplighter_model::explain::{HistoryEntry, PackageExplanation, Trace};
 use lamplighter_model::hash::Map;
 use lamplighter_model::package::{AnyFact, AnyPackage, PackageId, Reading, Rendered, Rendering, Stamp};
 use lamplighter_model::wheel::{Timer, Wheel};
@@ -54,6 +54,9 @@ pub struct Bus {
     behind: VecDeque<(Time, u32)>,
     /// The names of packages, shared by records.
     names: Vec<Arc<str>>,
+    /// Canonical addresses that somebody follows; whoever asks for it bounds their number.
+    traced: Vec<Arc<str>>,
+    traces: Vec<Trace>,
 }
 
 /// One change, as the shard takes it away.
@@ -91,6 +94,8 @@ impl Bus {
             records: Vec::new(),
             ended: Vec::new(),
             behind: VecDeque::new(),
+            traced: Vec::new(),
+            traces: Vec::new(),
         }
     }
 
@@ -578,9 +583,23 @@ impl Bus {
         self.records.drain(..)
     }
 
-    /// Whether [`Self::take_records`] has anything.
-    pub fn has_records(&self) -> bool {
-        !self.records.is_empty()
+    /// How many records [`Self::take_records`] has at least.
+    pub fn unsaved(&self) -> usize {
+        self.records.len()
+    }
+
+    /// A publication could not be saved, and its publisher is told so. A new one ends; of an older one the publisher
+    /// does not know the newest tag, so that any of its tags will do next time.
+    pub fn undo(&mut self, now: Time, address: &str, package: PackageId, tag: EntityTag, created: bool) {
+        let Some(id) = self.find(address, package) else { return };
+        let Some(place) = self.at(id).publications.iter().position(|one| one.tag == tag && !one.derived) else {
+            return;
+        };
+        if created {
+            self.withdraw(now, id, place, "undone: not stored");
+        } else {
+            self.at_mut(id).publications[place].restored = true;
+        }
     }
 
     /// The body for watchers of one rendering, made once for all of them.
@@ -608,15 +627,48 @@ impl Bus {
         rendered
     }
 
+    /// Begins or ends following a canonical address.
+    pub fn follow(&mut self, address: Arc<str>, on: bool) {
+        self.traced.retain(|one| *one != address);
+        if on {
+            self.traced.push(address);
+        }
+    }
+
+    /// Whether anybody follows anything.
+    pub fn tracing(&self) -> bool {
+        !self.traced.is_empty()
+    }
+
+    /// Tells whoever follows this canonical address what has happened.
+    pub fn trace(&mut self, now: Time, address: &str, what: &'static str, detail: String) {
+        if let Some(resource) = self.traced.iter().find(|one| ***one == *address) {
+            self.traces.push(Trace { resource: resource.clone(), at: now, what: Cow::Borrowed(what), detail });
+        }
+    }
+
+    /// What there is to tell since the last call.
+    pub fn take_traces(&mut self) -> std::vec::Drain<'_, Trace> {
+        self.traces.drain(..)
+    }
+
     /// Writes a happening into the resource's short history.
     pub fn note(&mut self, now: Time, id: ResourceId, what: &'static str, who: impl Into<Arc<str>>) {
+        let who: Arc<str> = who.into();
+        if self.tracing() {
+            let (address, package) = self.name(id);
+            let (address, kind) = (address.clone(), self.config.packages.get(package).kind());
+            let state = self.at(id).state.as_ref().map(|state| self.config.packages.get(package).describe(state));
+            let detail = format!("{kind} by {who}; now {}", state.as_deref().unwrap_or("unknown"));
+            self.trace(now, &address, what, detail);
+        }
         let most = self.config.limits.history;
         let history = &mut self.at_mut(id).history;
         if history.len() >= most {
             history.pop_front();
         }
         if most > 0 {
-            let mut who: Arc<str> = who.into();
+            let mut who = who;
             if who.len() > MOST_WHO {
                 let end = (0..=MOST_WHO).rev().find(|at| who.is_char_boundary(*at)).unwrap_or(0);
                 who = who[..end].into();

@@ -167,7 +167,7 @@ impl Bus {
 
     /// Takes a publication back from the store. Nothing is composed until [`Self::resume`].
     pub fn restore_publication(&mut self, record: PublicationRecord) -> Result<(), NotRestored> {
-        let id = self.restored(&record.resource, &record.package)?;
+        let id = self.restored_by_name(&record.resource, &record.package)?;
         let package = self.config.packages.get(self.at(id).package);
         let fact = package.unpack(&record.fact).ok_or(NotRestored::Unreadable)?;
         self.accepted = self.accepted.max(record.stamp.counter);
@@ -188,7 +188,7 @@ impl Bus {
 
     /// Takes residues and history back from the store.
     pub fn restore_resource(&mut self, record: ResourceRecord) -> Result<(), NotRestored> {
-        let id = self.restored(&record.resource, &record.package)?;
+        let id = self.restored_by_name(&record.resource, &record.package)?;
         let package = self.config.packages.get(self.at(id).package);
         let residue = |one: ResidueRecord| {
             let fact = package.unpack(&one.fact)?;
@@ -202,9 +202,14 @@ impl Bus {
         Ok(())
     }
 
-    fn restored(&mut self, address: &str, package: &str) -> Result<ResourceId, NotRestored> {
+    fn restored_by_name(&mut self, address: &str, package: &str) -> Result<ResourceId, NotRestored> {
         let package = self.config.packages.find(package.as_bytes()).ok_or(NotRestored::NoSuchPackage)?;
-        Ok(self.make(address, package))
+        Ok(self.restored(address, package))
+    }
+
+    /// The resource of something that comes back from the store, whether there is room or not.
+    pub fn restored(&mut self, address: &str, package: PackageId) -> ResourceId {
+        self.make(address, package)
     }
 
     /// Everything is back: what has lapsed meanwhile ends, and what is true is composed. Appends the resources whose

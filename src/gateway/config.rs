@@ -225,6 +225,8 @@ pub struct Notify {
     pub max_udp: usize,
     pub burst: usize,
     pub stop_rate: u32,
+    /// How many NOTIFYs a second, a shard, the watchers that came back from the store are told with after a restart.
+    pub restart_rate: u32,
     /// How long a stopping gateway takes to tell its watchers, at the most.
     #[serde(with = "humantime_serde")]
     pub stop_within: Duration,
@@ -232,9 +234,9 @@ pub struct Notify {
 
 impl Default for Notify {
     fn default() -> Self {
-        let m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate } = Default::default();
+        let m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate } = Default::default();
         let stop_within = Duration::from_secs(8);
-        Self { failures, probe, min_interval, max_udp, burst, stop_rate, stop_within }
+        Self { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate, stop_within }
     }
 }
 

@@ -71,7 +71,7 @@ impl Machine for Shard {
     }
 
     fn is_through(&self) -> bool {
-        self.load().0 == 0
+        Self::is_through(self)
     }
 }
 

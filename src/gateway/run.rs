@@ -158,7 +158,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         let (inboxes, resolver) = (inboxes.clone(), asking.clone());
         let work = move || {
             let shard = shard as u8;
-            let machine = Shard::new(config, shard, secret, clock.now(), Arc::clone(&counters));
+            let machine = Shard::new(config, shard, seed, secret, clock.now(), Arc::clone(&counters));
             let parts = Parts { machine, shard, sockets, inboxes, port, writer, resolver, clock, counters, patience };
             Driver::new(parts).run();
         };

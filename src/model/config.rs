@@ -90,6 +90,8 @@ pub struct Notify {
     pub burst: usize,
     /// How many NOTIFYs a second the watchers of a stopping gateway are told with.
     pub stop_rate: u32,
+    /// How many NOTIFYs a second the watchers are told with after a restart.
+    pub restart_rate: u32,
 }
 
 impl Default for Notify {
@@ -100,6 +102,7 @@ impl Default for Notify {
             min_interval: Duration::ZERO,
             max_udp: 1300,
             burst: 256,
+            restart_rate: 2000,
             stop_rate: 5000,
         }
     }
@@ -126,6 +129,8 @@ pub struct Limits {
     pub subscriptions_per_source: usize,
     /// Server transactions remembered; beyond, new requests get 503.
     pub transactions: usize,
+    /// Answers that wait for the store; beyond, requests get 503.
+    pub held: usize,
     /// History entries of one presentity and package; the oldest leaves.
     pub history: usize,
 }
@@ -142,6 +147,7 @@ impl Default for Limits {
             subscriptions: 1_000_000,
             subscriptions_per_source: 2_000,
             transactions: 1_000_000,
+            held: 16_384,
             history: 16,
         }
     }

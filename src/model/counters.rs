@@ -73,6 +73,12 @@ counters! {
     SendFailed = "sip_send_failed_total",
     /// Times that a send buffer was full.
     SendFull = "sip_send_full_total",
+    /// Requests answered 503 because the store failed or took too long.
+    Unsaved = "sip_requests_refused_store_total",
+    /// Subscriptions taken back from the store at the start.
+    SubscriptionRestored = "sip_subscription_restored_total",
+    /// Publications taken back from the store at the start.
+    PublicationRestored = "bus_publications_restored_total",
     /// Host names that could not be looked up because too many were.
     ResolverFull = "sip_resolver_full_total",
 }

@@ -2,7 +2,7 @@
 
 use lamplighter_bus::Bus;
 use lamplighter_model::package::{PackageId, Rendered, Rendering};
-use lamplighter_model::{Publish, PublishError, Published, Record, ResourceId, Time};
+use lamplighter_model::{EntityTag, Publish, PublishError, Published, Record, ResourceId, Time};
 use lamplighter_sip::Host;
 use std::sync::Arc;
 
@@ -42,5 +42,21 @@ impl Host for BusHost<'_> {
 
     fn save(&mut self, record: Record) {
         self.records.push(record);
+    }
+
+    fn tracing(&self) -> bool {
+        self.bus.tracing()
+    }
+
+    fn trace(&mut self, now: Time, address: &str, what: &'static str, detail: String) {
+        self.bus.trace(now, address, what, detail);
+    }
+
+    fn unsaved(&self) -> usize {
+        self.bus.unsaved() + self.records.len()
+    }
+
+    fn undo(&mut self, now: Time, address: &str, package: PackageId, tag: EntityTag, created: bool) {
+        self.bus.undo(now, address, package, tag, created);
     }
 }

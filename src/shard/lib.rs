@@ -10,12 +10,14 @@ use lamplighter_bus::{Bus, Changed};
 use lamplighter_model::config::Limits;
 use lamplighter_model::explain::{Explanation, WatcherExplanation, WatcherRow};
 use lamplighter_model::{
-    Answer, Command, Config, Counters, Expires, Flow, Input, Outbox, Output, OwnedAction, PackageId, Publish,
-    PublishAction, PublishCommand, PublishError, Published, PublishedLease, Record, ResourceId, Seed, Time,
+    Answer, Command, Config, Counter, Counters, Durability, Expires, Flow, Input, Outbox, Output, OwnedAction,
+    PackageId, Publish, PublishAction, PublishCommand, PublishError, Published, PublishedLease, Record, ResourceId,
+    Seed, Time,
 };
 use lamplighter_sip::Engine;
 use lamplighter_sip::route::{Routed, route};
 use lamplighter_sip::wire::{Index, keep_alive};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use std::time::Duration;
 pub struct Shard {
     config: Arc<Config>,
     number: u8,
+    counters: Arc<Counters>,
     bus: Bus,
     engine: Engine,
     /// Scratch: where the headers of the message at hand stand.
@@ -36,34 +39,133 @@ pub struct Shard {
     records: Vec<Record>,
     /// How many records have been handed to the store.
     saves: u64,
+    /// Answers to commands that wait for the store.
+    answers: VecDeque<HeldAnswer>,
+    /// The store does not work.
+    failing: bool,
+}
+
+/// How long the store may take over what a command publishes.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// An answer to a command that waits for the store.
+#[derive(Debug)]
+struct HeldAnswer {
+    number: u64,
+    until: Time,
+    durability: Durability,
+    ticket: u64,
+    command: Box<PublishCommand>,
+    lease: PublishedLease,
+}
+
+/// Why a record was not taken back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotRestored {
+    /// What it tells of has ended meanwhile; the store is told.
+    #[error("it has ended meanwhile")]
+    Lapsed,
+    /// The configuration has no such package; the record stays in the store.
+    #[error("there is no such package")]
+    NoSuchPackage,
+    /// It makes no sense to whoever wrote it; the record stays in the store.
+    #[error("it cannot be read")]
+    Unreadable,
+}
+
+impl From<lamplighter_bus::NotRestored> for NotRestored {
+    fn from(error: lamplighter_bus::NotRestored) -> Self {
+        match error {
+            lamplighter_bus::NotRestored::NoSuchPackage => Self::NoSuchPackage,
+            lamplighter_bus::NotRestored::Unreadable => Self::Unreadable,
+        }
+    }
 }
 
 impl Shard {
-    /// Shard `number` of `config.shards`. `secret` keys its maps and makes its tags unguessable; equal secrets and
-    /// equal inputs make equal outputs.
-    pub fn new(config: Arc<Config>, number: u8, secret: [u8; 32], now: Time, counters: Arc<Counters>) -> Self {
+    /// Shard `number` of `config.shards`. `seed` keys maps and fingerprints; it is the same for all shards of a store
+    /// and after each restart. `secret` makes tags unguessable and is another each time. Equal arguments and equal
+    /// inputs make equal outputs.
+    pub fn new(
+        config: Arc<Config>,
+        number: u8,
+        seed: Seed,
+        secret: [u8; 32],
+        now: Time,
+        counters: Arc<Counters>,
+    ) -> Self {
         let mut secret = secret;
         secret[0] ^= number; // shards of one gateway must not make equal tags
-        let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| secret[from + at]));
-        let seed = Seed(half(0), half(8));
         let config = Arc::new(Config::clone(&config)); // a copy of its own, so that counting clones is nobody else's
         Self {
             bus: Bus::new(config.clone(), seed, now, counters.clone()),
             engine: Engine::new(config.clone(), seed, secret, now, counters.clone()),
             config,
             number,
+            counters,
             index: Index::default(),
             address: String::new(),
             changes: Vec::new(),
             records: Vec::new(),
             saves: 0,
+            answers: VecDeque::new(),
+            failing: false,
         }
+    }
+
+    /// Takes a record back from the store, before anything else is handled. Afterwards comes [`Self::resume`].
+    pub fn restore(&mut self, now: Time, record: Record) -> Result<(), NotRestored> {
+        match record {
+            Record::Publication(record) => {
+                let gone = || Record::PublicationGone {
+                    resource: record.resource.clone(),
+                    package: record.package.clone(),
+                    source: record.source.clone(),
+                };
+                // One whose package is there ends at `resume`, and is told.
+                if record.until <= now && self.config.packages.find(record.package.as_bytes()).is_none() {
+                    self.records.push(gone());
+                    return Err(NotRestored::Lapsed);
+                }
+                self.counters.count(Counter::PublicationRestored);
+                Ok(self.bus.restore_publication(*record)?)
+            }
+            Record::Resource(record) => Ok(self.bus.restore_resource(*record)?),
+            Record::Subscription(record) => {
+                if record.until <= now {
+                    self.records.push(Record::SubscriptionGone { local_tag: record.local_tag.clone() });
+                    return Err(NotRestored::Lapsed);
+                }
+                let package = self.config.packages.find(record.package.as_bytes());
+                let package = package.ok_or(NotRestored::NoSuchPackage)?;
+                let resource = self.bus.restored(&record.resource, package);
+                self.engine.restore(resource, package, &record).map_err(|_| NotRestored::Unreadable)?;
+                self.bus.pin(resource);
+                self.counters.count(Counter::SubscriptionRestored);
+                Ok(())
+            }
+            Record::PublicationGone { .. } | Record::ResourceGone { .. } | Record::SubscriptionGone { .. } => Ok(()),
+        }
+    }
+
+    /// Everything is back: what has lapsed meanwhile ends. What follows from it comes out of the next
+    /// [`Self::handle`].
+    pub fn resume(&mut self, now: Time) {
+        let mut lapsed = Vec::new();
+        self.bus.resume(now, &mut lapsed);
+        let (bus, engine) = (&self.bus, &mut self.engine);
+        engine.resume(now, |resource| match lapsed.binary_search(&resource) {
+            Ok(_) => 0,
+            Err(_) if bus.is_said(resource) => 1,
+            Err(_) => 2,
+        });
     }
 
     /// Applies one input; what must be done about it lands in `out`.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
         self.bus.advance(now);
         self.settle();
+        let mut held = None;
         match input {
             Input::Datagram { flow, bytes, age } => self.datagram(now, flow, bytes, age, out),
             Input::Closed(flow) => {
@@ -74,13 +176,32 @@ impl Shard {
                 let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
                 self.engine.resolved(now, query, targets, &mut host);
             }
-            Input::Command { ticket, command } => {
-                let answer = self.command(now, command);
-                out.outputs.push(Output::Answer { ticket, answer });
-            }
+            Input::Command { ticket, command } => match self.command(now, ticket, command) {
+                Ok(answer) => out.outputs.push(Output::Answer { ticket, answer }),
+                Err(waits) => held = Some(waits),
+            },
             Input::Config(config) => self.configure(now, &config),
-            Input::Stop => self.engine.stop(now),
-            Input::Saved { .. } | Input::StoreFailing(_) | Input::Tick => {}
+            Input::Stop => {
+                self.engine.stop(now);
+                self.bus.record_all();
+            }
+            Input::Saved { written, committed } => {
+                let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
+                self.engine.saved(now, written, committed, &mut host, out);
+                self.saved(written, committed, out);
+            }
+            Input::StoreFailing(failing) => {
+                self.failing = failing;
+                let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
+                self.engine.store_failing(now, failing, &mut host, out);
+                if failing {
+                    self.fail_answers(now, Time::NEVER, out);
+                }
+            }
+            Input::Tick => {}
+        }
+        if self.answers.front().is_some_and(|front| front.until <= now) {
+            self.fail_answers(now, now, out);
         }
         self.settle();
         let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
@@ -91,15 +212,16 @@ impl Shard {
             self.saves += 1;
             out.outputs.push(Output::Save { number: self.saves, record });
         }
+        out.outputs.extend(self.bus.take_traces().map(Output::Trace));
+        self.engine.seal(self.saves);
+        self.answers.extend(held.map(|held| HeldAnswer { number: self.saves, ..held }));
         out.outputs.extend(self.changes.drain(..).map(|changed| Output::Change(changed.change)));
     }
 
     /// When [`Self::handle`] wants an [`Input::Tick`] although nothing has happened.
     pub fn deadline(&self) -> Option<Time> {
-        match (self.bus.deadline(), self.engine.deadline()) {
-            (Some(bus), Some(engine)) => Some(bus.min(engine)),
-            (bus, engine) => bus.or(engine),
-        }
+        let held = self.answers.front().map(|held| held.until);
+        [self.bus.deadline(), self.engine.deadline(), held].into_iter().flatten().min()
     }
 
     /// Tells the engine what has changed on the bus.
@@ -133,8 +255,50 @@ impl Shard {
         self.engine.message(now, flow, age, message, &routed, &self.address, &mut host, out);
     }
 
-    fn command(&mut self, now: Time, command: Command) -> Answer {
-        match command {
+    /// Publishes for an adapter; `Err`: the answer must wait for the store.
+    fn publish_held(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        command: Box<PublishCommand>,
+    ) -> Result<Result<PublishedLease, PublishError>, HeldAnswer> {
+        let durability = self.config.store.map_or(Durability::Memory, |store| store.publications);
+        if self.failing || self.answers.len() >= self.config.limits.held {
+            return Ok(Err(PublishError::NotStored));
+        }
+        let before = self.bus.unsaved();
+        match self.publish(now, &command) {
+            Ok(lease) if durability != Durability::Memory && self.bus.unsaved() > before => {
+                Err(HeldAnswer { number: 0, until: now + PATIENCE, durability, ticket, command, lease })
+            }
+            published => Ok(published),
+        }
+    }
+
+    /// Records up to these numbers are safe.
+    fn saved(&mut self, written: u64, committed: u64, out: &mut Outbox) {
+        let safe =
+            |held: &HeldAnswer| held.number <= if held.durability == Durability::Commit { committed } else { written };
+        while self.answers.front().is_some_and(safe) {
+            let Some(HeldAnswer { ticket, lease, .. }) = self.answers.pop_front() else { return };
+            out.outputs.push(Output::Answer { ticket, answer: Answer::Published(Ok(lease)) });
+        }
+    }
+
+    /// The store does not keep what was published: publishers are told so.
+    fn fail_answers(&mut self, now: Time, due: Time, out: &mut Outbox) {
+        while self.answers.front().is_some_and(|held| held.until <= due) {
+            let Some(HeldAnswer { ticket, lease, command, .. }) = self.answers.pop_front() else { return };
+            self.bus.undo(now, &command.resource, command.package, lease.tag, lease.created);
+            let answer = Answer::Published(Err(PublishError::NotStored));
+            out.outputs.push(Output::Answer { ticket, answer });
+        }
+    }
+
+    /// Answers a command; `Err`: the answer must wait for the store.
+    fn command(&mut self, now: Time, ticket: u64, command: Command) -> Result<Answer, HeldAnswer> {
+        Ok(match command {
+            Command::Publish(command) => Answer::Published(self.publish_held(now, ticket, command)?),
             Command::Explain { resource } => {
                 let packages = self.bus.explain(now, &resource).into_iter().map(|(id, mut explanation)| {
                     explanation.watchers = self.engine.explain(id);
@@ -143,7 +307,6 @@ impl Shard {
                 let packages = packages.collect();
                 Answer::Explain(Box::new(Explanation { resource: resource.to_string(), packages }))
             }
-            Command::Publish(command) => Answer::Published(self.publish(now, &command)),
             Command::Watchers { resource: None, from, most } => {
                 let (rows, next) = self.engine.list(from, most);
                 let row = |(resource, package, watcher)| self.row(resource, package, watcher);
@@ -161,8 +324,11 @@ impl Shard {
                 let resources = self.resources(&resource);
                 Answer::Refreshed(resources.into_iter().map(|(_, id)| self.engine.refresh(id)).sum())
             }
-            Command::Trace { .. } => Answer::Traced,
-        }
+            Command::Trace { resource, on } => {
+                self.bus.follow(resource, on);
+                Answer::Traced
+            }
+        })
     }
 
     fn resources(&self, address: &str) -> Vec<(PackageId, ResourceId)> {
@@ -202,6 +368,11 @@ impl Shard {
         self.bus.configure(now, config.clone());
         let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
         self.engine.configure(now, config, &mut host);
+    }
+
+    /// Whether nothing is left to be done after [`Input::Stop`].
+    pub fn is_through(&self) -> bool {
+        self.engine.is_through() && self.answers.is_empty()
     }
 
     /// How many subscriptions and live publications there are, for leak checks.

@@ -1,5 +1,6 @@
 //! The engine of one shard: the gate that every message passes, in the order of RFC 3261 section 8.2.
 
+use crate::held::HeldBack;
 use crate::host::Host;
 use crate::identifier::Branch;
 use crate::notifier::Notifier;
@@ -26,7 +27,8 @@ pub struct Engine {
     pub(crate) lookups: Vec<Output>,
     /// Scratch: timers that have fired.
     pub(crate) due: Vec<u32>,
-    transactions: Transactions,
+    pub(crate) held: HeldBack,
+    pub(crate) transactions: Transactions,
     stopping: bool,
 }
 
@@ -51,6 +53,7 @@ impl Engine {
     pub fn new(config: Arc<Config>, seed: Seed, secret: [u8; 32], now: Time, counters: Arc<Counters>) -> Self {
         Self {
             notifier: Notifier::new(seed, secret, now),
+            held: HeldBack::default(),
             transactions: Transactions::new(seed),
             config,
             counters,
@@ -113,13 +116,14 @@ impl Engine {
                 self.counters.count(Counter::Absorbed);
                 return self.answer(flow, message, &reply, out);
             }
+            Seen::Early => return self.counters.count(Counter::Absorbed),
             Seen::Merged => return self.answer(flow, message, &Reply::status(482), out),
         };
         // What belongs to a dialog goes on, within bounds.
         let refused = match routed.is_in_dialog() {
             true => self.transactions.len() >= self.config.limits.transactions.saturating_mul(2),
-            false => self.is_overloaded(age),
-        };
+            false => self.is_overloaded(age) || self.held.failing,
+        } || self.held.len() >= self.config.limits.held;
         if refused {
             self.counters.count(Counter::Overload);
             let pause = self.config.overload.retry_after.as_secs() as u32;
@@ -127,17 +131,29 @@ impl Engine {
             return self.answer(flow, message, &Reply::with(503, Detail::RetryAfter(pause)), out);
         }
         self.remember_stream(&request);
+        let before = out.outputs.len();
+        let traced = match routed {
+            _ if !host.tracing() => None,
+            Routed::InDialog(tag) => self.notifier.resource(*tag).map(|resource| host.address(resource)),
+            _ => Some(Arc::from(address)),
+        };
         match (method, routed) {
             (b"SUBSCRIBE", Routed::InDialog(tag)) => self.resubscribe(&request, key, *tag, host, out),
             (b"SUBSCRIBE", _) => self.subscribe(&request, key, address, host, out),
-            (b"PUBLISH", _) => {
-                let reply = self.publish(&request, address, host);
-                self.conclude(&request, key, reply, out);
-            }
-            _ => {
-                let reply = self.unsolicited(&request, address, host);
-                self.conclude(&request, key, reply, out);
-            }
+            (b"PUBLISH", _) => self.publish(&request, key, address, host, out),
+            _ => self.unsolicited(&request, key, address, host, out),
+        }
+        if let Some(address) = traced {
+            let answer = out.outputs[before..].iter().find_map(|output| match output {
+                Output::Send { at, .. } => out.slice(at).strip_prefix(b"SIP/2.0 "),
+                _ => None,
+            });
+            let answer = answer.and_then(|text| text.split(|byte| *byte == b'\r').next());
+            let answer = answer.map_or("waits for the store".into(), String::from_utf8_lossy);
+            let event = String::from_utf8_lossy(message.first(Name::Event).unwrap_or(b"")).into_owned();
+            let method = String::from_utf8_lossy(method);
+            let detail = format!("{method} ({event}) from {} {}: {answer}", flow.transport.via(), flow.remote);
+            host.trace(now, &address, "request", detail);
         }
     }
 
@@ -228,6 +244,7 @@ impl Engine {
     /// Sends what has become due: retransmissions, last NOTIFYs, and up to one burst of those that wait.
     pub fn work<H: Host>(&mut self, now: Time, host: &mut H, out: &mut Outbox) {
         self.transactions.advance(now);
+        self.advance_held(now, host, out);
         self.advance(now, host, out);
         self.deliver_ready(now, host, out);
         self.counters.set(Gauge::Subscriptions, self.notifier.len());
@@ -236,10 +253,8 @@ impl Engine {
 
     /// When [`Self::work`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        match self.notifier.deadline() {
-            None => self.transactions.deadline(),
-            Some(due) => Some(self.transactions.deadline().map_or(due, |other| due.min(other))),
-        }
+        let all = [self.notifier.deadline(), self.transactions.deadline(), self.held.deadline()];
+        all.into_iter().flatten().min()
     }
 
     /// The state of a resource has changed: its watchers are told by [`Self::work`].
@@ -255,10 +270,18 @@ impl Engine {
         self.authorize_again(now, host);
     }
 
-    /// Refuses what is new from now on, and tells all watchers to look elsewhere.
+    /// Refuses what is new from now on, and without a store tells all watchers to look elsewhere: with one, they will
+    /// not notice.
     pub fn stop(&mut self, now: Time) {
         self.stopping = true;
-        self.notifier.stop(now);
+        if self.config.store.is_none() {
+            self.notifier.stop(now);
+        }
+    }
+
+    /// Whether nothing is left to be said after [`Self::stop`].
+    pub fn is_through(&self) -> bool {
+        self.stopping && self.held.len() == 0 && (self.config.store.is_some() || self.notifier.len() == 0)
     }
 
     /// A host has been looked up.

@@ -9,6 +9,7 @@
 
 pub mod client;
 mod engine;
+mod held;
 mod host;
 mod identifier;
 mod notifier;

@@ -5,9 +5,11 @@
 //! requires (the answer to a SUBSCRIBE, the last NOTIFY) never waits. One dead watcher delays nobody.
 
 mod deliver;
+mod restart;
 mod subscribe;
 mod target;
 
+use crate::identifier::{Branch, Tag};
 use crate::subscription::{Delivery, State, Subscription};
 use crate::wire::NameAddr;
 use lamplighter_model::config::{Listener, Profiles};
@@ -15,7 +17,7 @@ use lamplighter_model::explain::WatcherExplanation;
 use lamplighter_model::hash::Map;
 use lamplighter_model::package::PackageId;
 use lamplighter_model::wheel::Wheel;
-use lamplighter_model::{Config, Flow, ProfileId, ResourceId, Seed, Time, Transport};
+use lamplighter_model::{Config, Flow, ProfileId, ResourceId, Seed, Slot, Time, Transport};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use smallvec::SmallVec;
@@ -43,7 +45,10 @@ pub(crate) struct Notifier {
     wheel: Wheel<u32>,
     seed: Seed,
     random: ChaCha8Rng,
+    /// The places of subscriptions that came back from the store when the place that their tag names was taken.
+    moved: Map<(Slot, u32), u32>,
     stop: Option<Stop>,
+    restart: Option<Restart>,
 }
 
 /// Names a stream: by its connection, or (zero) by where we want one.
@@ -63,6 +68,13 @@ impl Stream {
 /// Telling everybody that we stop, paced.
 struct Stop {
     next: u32,
+    at: Time,
+}
+
+/// Telling everybody that came back from the store what is true, paced.
+struct Restart {
+    /// Those who must be told, the most urgent last.
+    waiting: Vec<u32>,
     at: Time,
 }
 
@@ -89,7 +101,9 @@ impl Notifier {
             wheel: Wheel::new(now),
             seed,
             random: ChaCha8Rng::from_seed(secret),
+            moved: Map::with_hasher(seed),
             stop: None,
+            restart: None,
         }
     }
 
@@ -106,10 +120,8 @@ impl Notifier {
             return Some(Time::default());
         }
         let stop = self.stop.as_ref().map(|stop| stop.at);
-        match (self.wheel.deadline(), stop) {
-            (Some(timer), Some(stop)) => Some(timer.min(stop)),
-            (timer, stop) => timer.or(stop),
-        }
+        let restart = self.restart.as_ref().map(|restart| restart.at);
+        [self.wheel.deadline(), stop, restart].into_iter().flatten().min()
     }
 
     /// Marks the watchers of a resource; how many of them merge it into a change that waited already.
@@ -179,9 +191,36 @@ impl Notifier {
         self.stop = Some(Stop { next: 0, at: now });
     }
 
-    /// Adds a subscription at the place that its tag names.
-    fn add(&mut self, subscription: Subscription) {
-        let index = subscription.tag.index;
+    /// The place of the subscription with this tag, which names it unless it came back from another shard.
+    fn find(&self, tag: Tag) -> Option<u32> {
+        let fits = |index: &u32| matches!(self.subscriptions.get(*index as usize), Some(Some(one)) if one.tag == tag);
+        let moved = || self.moved.get(&(tag.slot, tag.index)).copied().filter(fits);
+        Some(tag.index).filter(fits).or_else(moved)
+    }
+
+    /// What the subscription with this tag watches.
+    pub fn resource(&self, tag: Tag) -> Option<ResourceId> {
+        let index = self.find(tag)?;
+        self.subscriptions[index as usize].as_ref().map(|one| one.resource)
+    }
+
+    /// The same for a branch.
+    fn find_branch(&self, branch: Branch) -> Option<u32> {
+        let fits = |index: &u32| {
+            let one = self.subscriptions.get(*index as usize).and_then(Option::as_deref);
+            one.is_some_and(|one| one.key == branch.key && one.tag.slot == branch.slot)
+        };
+        let moved = || self.moved.get(&(branch.slot, branch.index)).copied().filter(fits);
+        Some(branch.index).filter(fits).or_else(moved)
+    }
+
+    /// The subscription at a place, if it is still this one.
+    pub fn get(&mut self, index: u32, tag: Tag) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(index as usize)?.as_deref_mut().filter(|one| one.tag == tag)
+    }
+
+    /// Adds a subscription at this place.
+    fn add(&mut self, index: u32, subscription: Subscription) {
         let resource = subscription.resource.0 as usize;
         if self.watchers.len() <= resource {
             self.watchers.resize_with(resource + 1, Vec::new);
@@ -236,6 +275,9 @@ impl Notifier {
         self.detach(index);
         let subscription = self.subscriptions[index as usize].take().expect("the index of a live subscription");
         self.free.push(index);
+        if subscription.tag.index != index {
+            self.moved.remove(&(subscription.tag.slot, subscription.tag.index));
+        }
         self.leave(&subscription);
         if self.devices.get(&subscription.device) == Some(&index) {
             self.devices.remove(&subscription.device);

@@ -1,12 +1,16 @@
 //! The publication service (RFC 3903 section 6), and voicemail systems that send NOTIFY without being asked.
 
 use crate::engine::{Engine, Request};
+use crate::held::Promise;
 use crate::host::Host;
 use crate::reply::{Detail, Reply};
 use crate::route::canonical;
+use crate::server::Key;
 use crate::wire::{Event, Name, Uri, media_type, seconds};
 use lamplighter_model::package::Expires;
-use lamplighter_model::{Content, EntityTag, PackageId, Publish, PublishAction, PublishError};
+use lamplighter_model::{
+    Content, Durability, EntityTag, Outbox, PackageId, Publish, PublishAction, PublishError, Published,
+};
 use std::time::Duration;
 
 /// How long an unsolicited NOTIFY holds: voicemail systems send one when something changes, and perhaps each day.
@@ -16,11 +20,34 @@ const UNSOLICITED: Duration = Duration::from_secs(24 * 3600);
 const NEVER_TOO_BRIEF: Duration = Duration::from_secs(3600);
 
 impl Engine {
-    pub(crate) fn publish<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Reply {
-        self.try_publish(request, address, host).unwrap_or_else(|refusal| refusal)
+    pub(crate) fn publish<H: Host>(
+        &mut self,
+        request: &Request<'_>,
+        key: Key,
+        address: &str,
+        host: &mut H,
+        out: &mut Outbox,
+    ) {
+        let before = host.unsaved();
+        match self.try_publish(request, address, host) {
+            Err(refusal) => self.conclude(request, key, refusal, out),
+            Ok((reply, package, Published { tag, created })) => {
+                let durability = self.config.store.map_or(Durability::Memory, |store| store.publications);
+                if durability == Durability::Memory || host.unsaved() == before {
+                    return self.conclude(request, key, reply, out);
+                }
+                let promise = Promise::Published { address: address.into(), package, tag, created };
+                self.conclude_later(request, key, reply, durability, promise);
+            }
+        }
     }
 
-    fn try_publish<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Result<Reply, Reply> {
+    fn try_publish<H: Host>(
+        &mut self,
+        request: &Request<'_>,
+        address: &str,
+        host: &mut H,
+    ) -> Result<(Reply, PackageId, Published), Reply> {
         let message = request.message;
         let package = self.package(request)?;
         let trusted = self.may_publish(request, address)?;
@@ -41,7 +68,11 @@ impl Engine {
         let publish = Publish { resource: address, package, action, expires, from: request.flow.remote, trusted };
         let published = host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
         self.counters.count(lamplighter_model::Counter::Published);
-        Ok(Reply::with(200, Detail::Published { tag: published.tag, expires: expires.as_secs() as u32 }))
+        Ok((
+            Reply::with(200, Detail::Published { tag: published.tag, expires: expires.as_secs() as u32 }),
+            package,
+            published,
+        ))
     }
 
     fn refusal(&self, error: &PublishError) -> Reply {
@@ -60,23 +91,53 @@ impl Engine {
 
     /// A NOTIFY outside any dialog, as voicemail systems send it. RFC 6665 section 4.2.2 knows none, so it is taken
     /// from trusted addresses only; others get what any NOTIFY without a subscription gets.
-    pub(crate) fn unsolicited<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Reply {
+    pub(crate) fn unsolicited<H: Host>(
+        &mut self,
+        request: &Request<'_>,
+        key: Key,
+        address: &str,
+        host: &mut H,
+        out: &mut Outbox,
+    ) {
+        let before = host.unsaved();
+        match self.try_unsolicited(request, address, host) {
+            Err(refusal) => self.conclude(request, key, refusal, out),
+            Ok(published) => {
+                let reply = Reply::status(200);
+                let durability = self.config.store.map_or(Durability::Memory, |store| store.publications);
+                match published.filter(|_| durability != Durability::Memory && host.unsaved() > before) {
+                    None => self.conclude(request, key, reply, out),
+                    Some((package, Published { tag, created })) => {
+                        let promise = Promise::Published { address: address.into(), package, tag, created };
+                        self.conclude_later(request, key, reply, durability, promise);
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_unsolicited<H: Host>(
+        &mut self,
+        request: &Request<'_>,
+        address: &str,
+        host: &mut H,
+    ) -> Result<Option<(PackageId, Published)>, Reply> {
         let ip = request.flow.remote.ip();
         if !self.config.access.is_trusted(ip) {
-            return Reply::status(481);
+            return Err(Reply::status(481));
         }
         let publish = |package| {
             if request.message.body().is_empty() {
-                return Ok(Reply::status(200));
+                return Ok(None);
             }
             let source = format!("notify:{ip}");
             let action = PublishAction::Put { source: &source, content: self.content(request, package)? };
             let from = request.flow.remote;
             let publish = Publish { resource: address, package, action, expires: UNSOLICITED, from, trusted: true };
-            host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
-            Ok(Reply::status(200))
+            let published = host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
+            Ok(Some((package, published)))
         };
-        self.package(request).and_then(publish).unwrap_or_else(|refusal| refusal)
+        self.package(request).and_then(publish)
     }
 
     /// The package that the Event header names (489 with Allow-Events when there is none such).

@@ -18,12 +18,14 @@ pub enum Seen {
     New(Key),
     /// A retransmission: this was the answer.
     Again(Reply),
+    /// A retransmission of what has not been answered yet.
+    Early,
     /// The same request by another way (RFC 3261 section 8.2.2.2).
     Merged,
 }
 
 /// Names a transaction until it is answered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Key {
     request: u128,
     branch: u64,
@@ -40,6 +42,8 @@ pub struct Transactions {
 struct Entry {
     branch: u64,
     reply: Reply,
+    /// The reply waits for the store.
+    waits: bool,
 }
 
 /// Keys are keyed fingerprints already.
@@ -88,6 +92,7 @@ impl Transactions {
         debug_assert!(message.first(Name::CSeq).is_some());
         match self.map.get(&request) {
             None => Seen::New(Key { request, branch: top }),
+            Some(entry) if entry.branch == top && entry.waits => Seen::Early,
             Some(entry) if entry.branch == top => Seen::Again(entry.reply),
             Some(_) => Seen::Merged,
         }
@@ -99,8 +104,22 @@ impl Transactions {
         if reply.status == 481 {
             return;
         }
-        self.map.insert(key.request, Entry { branch: key.branch, reply });
+        self.map.insert(key.request, Entry { branch: key.branch, reply, waits: false });
         self.queue.push_back((now + lasts, key.request));
+    }
+
+    /// Remembers what will be answered.
+    pub fn waiting(&mut self, now: Time, lasts: Duration, key: Key, reply: Reply) {
+        self.map.insert(key.request, Entry { branch: key.branch, reply, waits: true });
+        self.queue.push_back((now + lasts, key.request));
+    }
+
+    /// What waited has been answered as planned, or with `other`.
+    pub fn settle(&mut self, key: Key, other: Option<Reply>) {
+        if let Some(entry) = self.map.get_mut(&key.request) {
+            entry.waits = false;
+            entry.reply = other.unwrap_or(entry.reply);
+        }
     }
 
     /// Forgets what has ended.

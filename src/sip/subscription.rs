@@ -42,8 +42,12 @@ pub struct Subscription {
     pub head: Head,
     /// The newest CSeq that we sent.
     pub cseq: u32,
-    /// CSeq numbers up to this one are covered by the record that was saved.
+    /// CSeq numbers up to this one are covered by the record that was handed over to the store; zero: there is none.
     pub reserved: u32,
+    /// CSeq numbers up to this one are covered by what the store has.
+    pub safe: u32,
+    /// Its 200 waits for the store: no NOTIFY before it.
+    pub held: bool,
     /// The newest CSeq that the watcher sent.
     pub remote_cseq: u32,
     /// How many documents have been sent: the next version.
@@ -448,6 +452,13 @@ impl Subscription {
             from = at.end as usize;
         }
         out.extend_from_slice(&body.bytes[from..]);
+    }
+
+    /// Who and where the watcher is, after `what`.
+    pub fn trace(&self, what: &str) -> String {
+        let watcher = NameAddr::read(self.head.watcher()).map_or(&b""[..], |to| to.uri);
+        let watcher = String::from_utf8_lossy(watcher);
+        format!("{what} {watcher} by {} {}", self.flow.transport.via(), self.flow.remote)
     }
 
     /// The record of it for the store.

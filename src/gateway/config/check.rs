@@ -186,6 +186,7 @@ impl Settings {
         problems.within("sip.notify.max_udp", notify.max_udp, 500..=65_000);
         problems.within("sip.notify.burst", notify.burst, 1..=100_000);
         problems.within("sip.notify.stop_rate", notify.stop_rate, 1..=1_000_000);
+        problems.within("sip.notify.restart_rate", notify.restart_rate, 1..=1_000_000);
         let stop_within = notify.stop_within;
         problems.within("sip.notify.stop_within", Time(stop_within), Time(Duration::ZERO)..=Time(seconds(3600)));
         let dialog = &self.packages.dialog;

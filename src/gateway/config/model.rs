@@ -118,9 +118,9 @@ impl Settings {
     }
 
     fn notify(&self) -> m::config::Notify {
-        let super::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, stop_within: _ } =
+        let super::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate, stop_within: _ } =
             self.sip.notify;
-        m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate }
+        m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate }
     }
 
     fn limits(&self) -> m::config::Limits {

@@ -33,7 +33,7 @@ fn main() {
         store: None,
     };
     let mut now = Time::from_micros(1_800_000_000_000_000);
-    let mut shard = Shard::new(Arc::new(config), 0, [3; 32], now, Arc::new(Counters::default()));
+    let mut shard = Shard::new(Arc::new(config), 0, Seed(3, 4), [3; 32], now, Arc::new(Counters::default()));
     let flow = Flow::udp(0, "127.0.0.1:6000".parse().unwrap());
     let mut out = Outbox::default();
     let mut answers = Vec::new();

@@ -5,15 +5,15 @@ use crate::host::Host;
 use crate::identifier::Branch;
 use crate::subscription::{Delivery, InFlight, Reason, State};
 use crate::wire::{NameAddr, Uri};
-use lamplighter_model::{Config, Counter, Decision, Outbox, Record, Time, Transport};
+use lamplighter_model::{Config, Counter, Decision, Durability, Outbox, Record, Time, Transport};
 use std::time::Duration;
 
-/// How many CSeq numbers one record for the store covers.
-const RESERVE: u32 = 1000;
+/// How many CSeq numbers one record for the store covers; the next one is saved when half of them are used.
+pub(super) const RESERVE: u32 = 1000;
 
 impl Engine {
     /// Writes the NOTIFY that is due, unless something forbids it now.
-    pub(super) fn deliver<H: Host>(&mut self, now: Time, index: u32, host: &mut H, out: &mut Outbox) {
+    pub(crate) fn deliver<H: Host>(&mut self, now: Time, index: u32, host: &mut H, out: &mut Outbox) {
         out.outputs.append(&mut self.lookups);
         let config = self.config.clone();
         let Some(subscription) = self.notifier.subscriptions[index as usize].as_deref_mut() else { return };
@@ -28,8 +28,26 @@ impl Engine {
             _ => return,
         }
         let subscription = self.notifier.at(index);
-        if !(subscription.owed || subscription.dirty) {
+        if !(subscription.owed || subscription.dirty) || subscription.held {
             return;
+        }
+        if subscription.reserved > 0
+            && subscription.is_live()
+            && subscription.cseq + RESERVE / 2 > subscription.reserved
+        {
+            subscription.reserved = subscription.cseq + 2 * RESERVE;
+            let (tag, reserved) = (subscription.tag, subscription.reserved);
+            let record = subscription.record(&config, host);
+            host.save(record);
+            match self.durability() {
+                Durability::Memory => self.notifier.at(index).safe = reserved,
+                durability => self.reserve_later(now, durability, index, tag, reserved),
+            }
+        }
+        let failing = self.held.failing;
+        let subscription = self.notifier.at(index);
+        if subscription.reserved > 0 && subscription.cseq >= subscription.safe && subscription.is_live() && !failing {
+            return; // the store will say when
         }
         (subscription.owed, subscription.dirty) = (false, false);
         let body = subscription.told.then(|| host.body(now, subscription.resource, subscription.how));
@@ -42,12 +60,12 @@ impl Engine {
         subscription.notified = now;
         subscription.answer = 0;
         let flight = InFlight { body, sent: now, next: now, tries: 0 };
-        if config.store.is_some() && subscription.cseq > subscription.reserved && subscription.is_live() {
-            subscription.reserved = subscription.cseq + RESERVE;
-            let record = subscription.record(&config, host);
-            host.save(record);
-        }
         self.counters.count(Counter::Notified);
+        if host.tracing() {
+            let address = host.address(subscription.resource);
+            let detail = subscription.trace(&format!("CSeq {} to", subscription.cseq));
+            host.trace(now, &address, "notify", detail);
+        }
         self.transmit(now, index, flight, &config, out);
     }
 
@@ -93,9 +111,10 @@ impl Engine {
         host: &mut H,
     ) {
         let config = self.config.clone();
-        let existing = self.notifier.subscriptions.get_mut(branch.index as usize).and_then(Option::as_deref_mut);
-        let ours = existing.filter(|one| one.key == branch.key && one.tag.slot == branch.slot);
-        let Some(subscription) = ours else { return self.counters.count(Counter::StrayResponse) };
+        let Some(index) = self.notifier.find_branch(branch) else {
+            return self.counters.count(Counter::StrayResponse);
+        };
+        let subscription = self.notifier.at(index);
         if subscription.cseq != branch.cseq || !matches!(subscription.delivery, Delivery::InFlight(_)) {
             return; // to a NOTIFY that a newer one has superseded
         }
@@ -107,7 +126,11 @@ impl Engine {
             return;
         }
         subscription.answer = status;
-        let index = branch.index;
+        if host.tracing() {
+            let address = host.address(subscription.resource);
+            let detail = subscription.trace(&format!("{status} from"));
+            host.trace(now, &address, "notify answered", detail);
+        }
         match status {
             200..300 => {
                 subscription.failures = 0;
@@ -181,14 +204,20 @@ impl Engine {
         self.forget(now, index, host);
     }
 
-    pub(super) fn forget<H: Host>(&mut self, now: Time, index: u32, host: &mut H) {
+    pub(crate) fn forget<H: Host>(&mut self, now: Time, index: u32, host: &mut H) {
+        self.unrecord(index, host);
         let gone = self.notifier.remove(index);
-        if self.config.store.is_some() && gone.reserved > 0 {
+        host.unpin(now, gone.resource);
+    }
+
+    /// The store need not keep a subscription any more: it has ended, whatever becomes of its last NOTIFY.
+    pub(super) fn unrecord<H: Host>(&mut self, index: u32, host: &mut H) {
+        let one = self.notifier.at(index);
+        if std::mem::take(&mut one.reserved) > 0 {
             let mut tag = Vec::new();
-            gone.tag.write(&mut tag);
+            one.tag.write(&mut tag);
             host.save(Record::SubscriptionGone { local_tag: String::from_utf8_lossy(&tag).into() });
         }
-        host.unpin(now, gone.resource);
     }
 
     /// Fires the timers that are due.
@@ -205,6 +234,7 @@ impl Engine {
         }
         self.due = due;
         self.advance_stop(now);
+        self.advance_restart(now);
     }
 
     pub(super) fn fire<H: Host>(&mut self, now: Time, index: u32, host: &mut H, out: &mut Outbox) {
@@ -221,6 +251,7 @@ impl Engine {
             let given_up = subscription.state == State::Pending;
             subscription.state = State::Ending(if given_up { Reason::GiveUp } else { Reason::Timeout });
             subscription.owed = true;
+            self.unrecord(index, host);
             return self.deliver(now, index, host, out);
         }
         match &mut subscription.delivery {
@@ -310,10 +341,11 @@ impl Engine {
             (subscription.state, subscription.told) = (state, state == State::Active);
             subscription.owed = true;
             let resource = subscription.resource;
-            let record = (config.store.is_some() && subscription.is_live() && subscription.reserved > 0)
-                .then(|| subscription.record(&config, host));
-            if let Some(record) = record {
-                host.save(record);
+            let record =
+                (subscription.is_live() && subscription.reserved > 0).then(|| subscription.record(&config, host));
+            match record {
+                Some(record) => host.save(record),
+                None => self.unrecord(index, host),
             }
             host.note(now, resource, "policy has changed for a watcher", "configuration");
             self.notifier.queue(index);

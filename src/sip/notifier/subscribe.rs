@@ -1,7 +1,9 @@
 //! SUBSCRIBE (RFC 6665 section 4.2.1): subscriptions are made, refreshed, replaced and ended.
 
 use super::Destination;
+use super::deliver::RESERVE;
 use crate::engine::{Engine, Request};
+use crate::held::Promise;
 use crate::host::Host;
 use crate::identifier::{Branch, Tag};
 use crate::reply::{Detail, Reply};
@@ -9,8 +11,13 @@ use crate::server::Key;
 use crate::subscription::{BadHead, Delivery, Head, Reason, State, Subscription, contact, entity};
 use crate::wire::{Event, MediaRange, Name, NameAddr, Uri};
 use lamplighter_model::package::{PackageId, Rendering, View};
-use lamplighter_model::{Counter, Decision, Outbox, Profile, ProfileId, Slot, Time};
+use lamplighter_model::{Counter, Decision, Durability, Outbox, Profile, ProfileId, Slot, Time};
 use rand_chacha::rand_core::RngCore;
+use std::time::Duration;
+
+/// How far beyond a refreshed lease the store is told at most, so that the next refresh need not tell it again. Should
+/// the gateway restart then, a watcher that has gone away is found out that much later.
+const MOST_AHEAD: Duration = Duration::from_secs(3600);
 
 impl Engine {
     /// A SUBSCRIBE outside a dialog.
@@ -26,10 +33,20 @@ impl Engine {
             Err(refusal) => self.conclude(request, key, refusal, out),
             Ok((index, reply)) => {
                 self.counters.count(Counter::Subscribed);
+                let one = self.notifier.at(index);
+                if one.held {
+                    let promise = Promise::Subscribed { index, tag: one.tag };
+                    return self.conclude_later(request, key, reply, self.durability(), promise);
+                }
                 self.conclude(request, key, reply, out);
                 self.deliver(request.now, index, host, out);
             }
         }
+    }
+
+    /// How safe subscriptions must be.
+    pub(super) fn durability(&self) -> Durability {
+        self.config.store.map_or(Durability::Memory, |store| store.subscriptions)
     }
 
     pub(super) fn try_subscribe<H: Host>(
@@ -80,6 +97,7 @@ impl Engine {
         if replaces {
             self.replace(now, device, host);
         }
+        let (stored, held) = (config.store.is_some() && !fetch, self.durability() != Durability::Memory && !fetch);
         let notifier = &mut self.notifier;
         // Replacing may have freed another place than the one that the tag names; that one is used all the same.
         match notifier.free.iter().rposition(|&free| free == index) {
@@ -88,45 +106,54 @@ impl Engine {
         }
         *notifier.sources.entry(source).or_default() += 1;
         let how = Rendering { format, view: View::Full, profile: chosen.0 };
-        notifier.add(Subscription {
-            tag,
-            key: branch_key,
-            dialog: notifier.seed.fingerprint(&[essentials.call_id, from_tag]),
-            device,
-            contact: contact_print,
-            resource,
-            position: 0,
-            package,
-            how,
-            entity: if profile.entity_as_subscribed { entity(uri, address) } else { None },
-            head,
-            cseq: 0,
-            reserved: 0,
-            remote_cseq: essentials.cseq,
-            version: 0,
-            until: now + expires,
-            stored: now + expires,
-            flow,
-            berth: 0,
-            source,
-            state: match state {
-                State::Active if fetch => State::Ending(Reason::Timeout),
-                State::Pending if fetch => State::Ending(Reason::GiveUp),
-                _ => state,
+        notifier.add(
+            index,
+            Subscription {
+                tag,
+                key: branch_key,
+                dialog: notifier.seed.fingerprint(&[essentials.call_id, from_tag]),
+                device,
+                contact: contact_print,
+                resource,
+                position: 0,
+                package,
+                how,
+                entity: if profile.entity_as_subscribed { entity(uri, address) } else { None },
+                head,
+                cseq: 0,
+                reserved: if stored { RESERVE } else { 0 },
+                safe: if held { 0 } else { RESERVE },
+                held,
+                remote_cseq: essentials.cseq,
+                version: 0,
+                until: now + expires,
+                stored: now + expires,
+                flow,
+                berth: 0,
+                source,
+                state: match state {
+                    State::Active if fetch => State::Ending(Reason::Timeout),
+                    State::Pending if fetch => State::Ending(Reason::GiveUp),
+                    _ => state,
+                },
+                told: state == State::Active,
+                delivery,
+                dirty: false,
+                owed: true,
+                queued: false,
+                failures: 0,
+                answer: 0,
+                notified: Time::default(),
+                timer: None,
             },
-            told: state == State::Active,
-            delivery,
-            dirty: false,
-            owed: true,
-            queued: false,
-            failures: 0,
-            answer: 0,
-            notified: Time::default(),
-            timer: None,
-        });
+        );
         if let Ok(Destination::Host { host, port, transport }) = destination {
             self.look_up(now, index, host, port, transport);
             self.notifier.arm(index);
+        }
+        if stored {
+            let record = self.notifier.at(index).record(&config, host);
+            host.save(record);
         }
         Ok((
             index,
@@ -221,12 +248,25 @@ impl Engine {
         host: &mut H,
         out: &mut Outbox,
     ) {
-        match self.try_resubscribe(request, tag, host) {
+        let before = host.unsaved();
+        let Some(index) = self.notifier.find(tag) else {
+            return self.conclude(request, key, Reply::status(481), out);
+        };
+        match self.try_resubscribe(request, index, tag, host) {
             Err(refusal) => self.conclude(request, key, refusal, out),
             Ok(reply) => {
                 self.counters.count(Counter::Subscribed);
-                self.conclude(request, key, reply, out);
-                self.deliver(request.now, tag.index, host, out);
+                let durability = self.durability();
+                // While the store fails, refreshes are answered from memory: lamps go on, and after a crash the phone
+                // subscribes anew.
+                if durability == Durability::Memory || host.unsaved() == before || self.held.failing {
+                    self.conclude(request, key, reply, out);
+                    if self.notifier.get(index, tag).is_some() {
+                        self.deliver(request.now, index, host, out);
+                    }
+                    return;
+                }
+                self.conclude_later(request, key, reply, durability, Promise::Refreshed { index, tag });
             }
         }
     }
@@ -234,15 +274,15 @@ impl Engine {
     pub(super) fn try_resubscribe<H: Host>(
         &mut self,
         request: &Request<'_>,
+        index: u32,
         tag: Tag,
         host: &mut H,
     ) -> Result<Reply, Reply> {
         let Request { now, flow, message, essentials, .. } = *request;
         let gone = Reply::status(481);
         let dialog = self.seed.fingerprint(&[essentials.call_id, essentials.from.tag().ok_or(gone)?]);
-        let existing = self.notifier.subscriptions.get_mut(tag.index as usize).and_then(Option::as_deref_mut);
-        let subscription =
-            existing.filter(|one| one.tag == tag && one.dialog == dialog && one.is_live()).ok_or(gone)?;
+        let existing = self.notifier.get(index, tag);
+        let subscription = existing.filter(|one| one.dialog == dialog && one.is_live()).ok_or(gone)?;
         let (package, profile) = (subscription.package, ProfileId(subscription.how.profile));
         if essentials.cseq <= subscription.remote_cseq {
             let stale = if self.config.profiles.get(profile).stale_is_481 { 481 } else { 500 };
@@ -261,7 +301,6 @@ impl Engine {
             Some(_) => Some(self.accepted(request, package, config.profiles.get(profile))?),
             None => None,
         };
-        let index = tag.index;
         let destination = self.destination(request, Some(index))?;
         let new_flow = match &destination {
             Destination::Flow(flow) => *flow,
@@ -269,12 +308,13 @@ impl Engine {
         };
         let subscription = self.notifier.at(index);
         let old_flow = subscription.flow;
+        let was = (subscription.how.format, old_flow, subscription.device, subscription.state);
         let moved = contact(message).is_some_and(|contact| contact.uri != subscription.head.target())
             || old_flow.transport != new_flow.transport
             || old_flow.listener != new_flow.listener
             || old_flow.local != new_flow.local;
         if moved && contact(message).is_some() {
-            let branch = Branch { slot: tag.slot, index, cseq: 0, key: subscription.key };
+            let branch = Branch { slot: tag.slot, index: tag.index, cseq: 0, key: subscription.key };
             let head = Head::new(&config, new_flow, message, essentials, branch, tag, Some(&subscription.head));
             subscription.head = head.map_err(|error| match error {
                 BadHead::Contact => Reply::status(400),
@@ -312,12 +352,18 @@ impl Engine {
             self.notifier.relocate(index, flow.remote.ip(), device, contact);
         }
         self.notifier.arm(index);
-        // One that was never told anything has no record yet.
         if expires.is_zero() && !config.profiles.get(profile).final_notify {
             self.forget(now, index, host); // what these devices cannot bear
-        } else if config.store.is_some() && self.notifier.at(index).is_live() && self.notifier.at(index).reserved > 0 {
-            let record = self.notifier.at(index).record(&config, host);
-            host.save(record);
+        } else if !self.notifier.at(index).is_live() {
+            self.unrecord(index, host);
+        } else if config.store.is_some() {
+            let one = self.notifier.at(index);
+            let now_is = (one.how.format, one.flow, one.device, one.state);
+            if was != now_is || moved || one.until > one.stored {
+                one.stored = one.until + expires.min(MOST_AHEAD);
+                let record = one.record(&config, host);
+                host.save(record);
+            }
         }
         let detail = Detail::Subscribed { expires: expires.as_secs() as u32 };
         Ok(Reply { status: 200, tag: Some(tag), detail })

@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::reply::{Reply, parse_ip};
 use crate::subscription::{Delivery, contact};
 use crate::wire::{Name, NameAddr, Uri};
+use lamplighter_model::config::Listener;
 use lamplighter_model::package::PackageId;
 use lamplighter_model::{Counter, Flow, Output, Time, Transport};
 use std::net::{IpAddr, SocketAddr};
@@ -147,12 +148,7 @@ impl Engine {
                 continue;
             }
             // A Contact that can be reached from here gets one attempt, at the next change.
-            let again = Uri::read(one.head.target()).and_then(|uri| {
-                let stream = uri.params.get(b"transport").is_some_and(|name| name.eq_ignore_ascii_case(b"tcp"));
-                let ip = parse_ip(uri.host).filter(|ip| *ip == one.source.to_canonical() && stream)?;
-                let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
-                towards(&self.config.listeners, flow, Transport::Tcp, remote)
-            });
+            let again = again(one.head.target(), one.source, flow, &self.config.listeners);
             if matches!(one.delivery, Delivery::InFlight(_)) {
                 one.dirty = true;
             }
@@ -194,6 +190,15 @@ impl Engine {
             }
         }
     }
+}
+
+/// The stream by which a Contact can be reached from here, if it names the address that it came from.
+pub(super) fn again(target: &[u8], source: IpAddr, flow: Flow, listeners: &[Listener]) -> Option<Flow> {
+    let uri = Uri::read(target)?;
+    let stream = uri.params.get(b"transport").is_some_and(|name| name.eq_ignore_ascii_case(b"tcp"));
+    let ip = parse_ip(uri.host).filter(|ip| *ip == source.to_canonical() && stream)?;
+    let remote = SocketAddr::new(ip, uri.port.unwrap_or(5060));
+    towards(listeners, flow, Transport::Tcp, remote)
 }
 
 fn is_private(ip: IpAddr) -> bool {

@@ -93,7 +93,7 @@ impl Gateway {
     pub fn with(config: Config) -> Self {
         let now = Time::from_micros(1_800_000_000_000_000);
         let counters = Arc::new(Counters::default());
-        let shard = Shard::new(Arc::new(config.clone()), 0, [7; 32], now, counters.clone());
+        let shard = Shard::new(Arc::new(config.clone()), 0, Seed(7, 7), [7; 32], now, counters.clone());
         Self { now, shard, config, changes: Vec::new(), resolving: Vec::new(), counters, records: Vec::new() }
     }
 

@@ -162,7 +162,7 @@ fn records_are_ahead_of_the_cseq() {
         gateway.reply(&sent, "200 OK");
         for record in gateway.records.drain(..) {
             if let Record::Subscription(one) = record {
-                saved = one.cseq;
+                saved = one.reserved;
             }
         }
         let number: u32 = header(&sent.text, "CSeq").unwrap().split(' ').next().unwrap().parse().unwrap();

@@ -117,7 +117,7 @@ fn config(shards: u8) -> Config {
         notify: Notify { burst: 7, ..Notify::default() },
         limits: Limits::default(),
         overload: Overload::default(),
-        records: true,
+        store: Some(Durabilities { publications: Durability::Memory, subscriptions: Durability::Memory }),
     }
 }
 
@@ -126,7 +126,8 @@ impl World {
         let start = Time::from_micros(1_800_000_000_000_000);
         let config = Arc::new(config(shards));
         let secret = std::array::from_fn(|at| (seed as u8).wrapping_mul(31).wrapping_add(at as u8));
-        let shard = |number| Shard::new(config.clone(), number, secret, start, Arc::new(Counters::default()));
+        let shard =
+            |number| Shard::new(config.clone(), number, Seed(5, 6), secret, start, Arc::new(Counters::default()));
         let mut world = Self {
             now: start,
             random: Random(seed),
