@@ -46,6 +46,12 @@ impl Package for Number {
     fn read(&self, _: u8, _: &[u8], _: Reading<'_>) -> Result<u64, BadBody> {
         Ok(0)
     }
+    fn pack(&self, fact: &u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&fact.to_be_bytes());
+    }
+    fn unpack(&self, packed: &[u8]) -> Option<u64> {
+        packed.try_into().ok().map(u64::from_be_bytes)
+    }
     fn compose(&self, _: Time, _: &str, _: &[Sourced<'_, u64>]) -> Composed<u64> {
         Composed { state: 0, again: None }
     }

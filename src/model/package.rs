@@ -181,15 +181,10 @@ pub trait Package: Send + Sync + 'static {
     }
 
     /// Appends the fact as the store keeps it: a form that later versions read as well.
-    fn pack(&self, fact: &Self::Fact, out: &mut Vec<u8>) {
-        let _ = (fact, out);
-    }
+    fn pack(&self, fact: &Self::Fact, out: &mut Vec<u8>);
 
     /// Reads what [`Self::pack`] wrote, in this version or an older one; `None`: it is damaged.
-    fn unpack(&self, packed: &[u8]) -> Option<Self::Fact> {
-        let _ = packed;
-        None
-    }
+    fn unpack(&self, packed: &[u8]) -> Option<Self::Fact>;
 
     /// The fact of a publication whose body `old` was replaced by `new`: a partial document is merged, and what is
     /// known from `old` only (since when) is carried over.

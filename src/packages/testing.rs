@@ -120,6 +120,48 @@ fn permute(order: &mut Vec<usize>, from: usize, each: &mut impl FnMut(&[usize]))
     }
 }
 
+/// What the store would keep of a fact, after a look at whether it reads the same, and harms nobody when damaged.
+pub(crate) fn packed<P: Package>(package: &P, fact: &P::Fact) -> Vec<u8>
+where
+    P::Fact: PartialEq + std::fmt::Debug,
+{
+    let mut packed = b"before".to_vec();
+    package.pack(fact, &mut packed);
+    let packed = packed.split_off(6);
+    assert_eq!(package.unpack(&packed).as_ref(), Some(fact));
+    // A later version may have added fields: field 900, a varint; field 901, bytes.
+    let later = [&packed[..], b"\xa0\x38\x07", b"\xaa\x38\x02ab"].concat();
+    assert_eq!(package.unpack(&later).as_ref(), Some(fact));
+    packed
+}
+
+/// Every truncation and every change of one byte is refused, or read as something that can be shown.
+pub(crate) fn damaged<P: Package>(package: &P, packed: &[u8]) {
+    let show = |bytes: &[u8]| {
+        let Some(fact) = package.unpack(bytes) else { return };
+        let state = package.compose(at(9), ME, &[sourced("a", 9, &fact), residue("b", 5, &fact)]).state;
+        for seen in [View::Full, View::Masked, View::Busy] {
+            package.write(ME, &state, view(seen), &Profile::default(), &mut Vec::new());
+            json(package, &state, seen);
+        }
+    };
+    (0..packed.len()).for_each(|end| show(&packed[..end]));
+    let mut bytes = packed.to_vec();
+    for place in 0..packed.len() {
+        for flip in [1, 2, 4, 8, 16, 32, 64, 128, 255] {
+            bytes[place] ^= flip;
+            show(&bytes);
+            bytes[place] = packed[place];
+        }
+    }
+}
+
+/// Bytes as a golden file has them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    bytes.chunks(50).map(line).collect()
+}
+
 /// The text of a result, either way.
 pub(crate) fn outcome<T: std::fmt::Debug>(result: Result<T, BadBody>) -> String {
     match result {

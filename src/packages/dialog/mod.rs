@@ -12,6 +12,7 @@
 //!   is full when there is none.
 
 mod compose;
+mod pack;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -319,6 +320,14 @@ impl lamplighter_model::package::Package for Package {
 
     fn read(&self, _: u8, body: &[u8], reading: Reading<'_>) -> Result<Dialogs, BadBody> {
         read::read(body, reading, self.config.dialogs)
+    }
+
+    fn pack(&self, fact: &Dialogs, out: &mut Vec<u8>) {
+        pack::pack(fact, out);
+    }
+
+    fn unpack(&self, packed: &[u8]) -> Option<Dialogs> {
+        pack::unpack(packed)
     }
 
     fn merge(&self, old: &Dialogs, new: Dialogs) -> Dialogs {

@@ -226,7 +226,7 @@ impl<'a> Document<'a> {
 }
 
 /// RFC 4235 section 4.1.2; others are not passed on.
-fn event(text: &str) -> Option<&'static str> {
+pub(super) fn event(text: &str) -> Option<&'static str> {
     const EVENTS: [&str; 7] = ["cancelled", "rejected", "replaced", "local-bye", "remote-bye", "error", "timeout"];
     EVENTS.into_iter().find(|known| known.eq_ignore_ascii_case(text))
 }

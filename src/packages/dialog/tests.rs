@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{
-    Chance, ME, PIECES, at, in_any_order, json, mutate, outcome, reading, residue, sourced, well_formed, xml,
+    Chance, ME, PIECES, at, damaged, hex, in_any_order, json, mutate, outcome, packed, reading, residue, sourced,
+    well_formed, xml,
 };
 use expect_test::{expect, expect_file};
 use lamplighter_model::config::Idle;
@@ -537,4 +538,42 @@ fn mutated_bodies_are_read_or_refused() {
         }
     }
     assert!(read > 300, "only {read} were readable");
+}
+
+/// HA-02: what the store keeps reads the same: every golden body, merged and ended, and what survives mutation.
+#[test]
+fn packed_dialogs_read_the_same() {
+    let mut chance = Chance(9);
+    let golden = [ASTERISK, PHONE, FORKS, include_str!("../testdata/publication_every_field.xml")];
+    for body in golden {
+        let fact = read_file(3, body);
+        damaged(&package(), &packed(&package(), &fact));
+        for (from, to) in [("early", "confirmed"), ("early", "terminated"), ("confirmed", "terminated")] {
+            let later = package().merge(&fact, read_file(70, &body.replace(from, to)));
+            packed(&package(), &later);
+            if let Some(residue) = package().residue(&later, None) {
+                packed(&package(), &residue);
+            }
+        }
+    }
+    let mut read = 0;
+    for round in 0..2_000 {
+        let body = mutate(&mut chance, golden[round % golden.len()].as_bytes(), &PIECES);
+        let Ok(fact) = package().read(0, &body, Reading { modifies: round % 3 == 0, ..reading(1) }) else { continue };
+        packed(&package(), &fact);
+        read += 1;
+    }
+    assert!(read > 100, "only {read} were readable");
+    packed(&package(), &read_at(0, ""));
+}
+
+/// What this version wrote must be readable for ever: if this changes, fields have changed their meaning.
+#[test]
+fn packed_dialogs_as_they_are_today() {
+    let bytes = packed(&package(), &read_file(3, include_str!("../testdata/publication_every_field.xml")));
+    expect_file!["../testdata/packed_every_field.hex"].assert_eq(&hex(&bytes));
+    // Nobody says how far the call is.
+    assert_eq!(package().unpack(b"\x1a\x03\x0a\x011"), None);
+    assert_eq!(package().unpack(b"\x1a\x05\x0a\x011\x30\x06"), None);
+    assert!(package().unpack(b"\x1a\x05\x0a\x011\x30\x05").is_some());
 }

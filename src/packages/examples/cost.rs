@@ -10,6 +10,7 @@
 
 use lamplighter_model::config::Profile;
 use lamplighter_model::package::{AnyFact, AnyPackage, Reading, Rendering, Sourced, Stamp, View};
+use lamplighter_model::publish::Content;
 use lamplighter_model::time::Time;
 use lamplighter_packages::{Config, packages};
 use std::hint::black_box;
@@ -30,7 +31,9 @@ const VOICEMAIL: &str = "Messages-Waiting: yes\r\nMessage-Account: sip:p17@examp
 
 fn main() {
     let all = packages(&Config::default());
-    println!("nanoseconds        bytes    read    merge  compose  changed   write    json  compose(8)");
+    println!(
+        "nanoseconds        bytes    read    merge  compose  changed   write    json  compose(8)    pack  unpack  packed bytes"
+    );
     for (name, body) in [("dialog", DIALOG), ("presence", PRESENCE), ("message-summary", VOICEMAIL)] {
         let package = all.iter().find(|package| package.name() == name).unwrap();
         measure(&**package, body.as_bytes());
@@ -38,7 +41,7 @@ fn main() {
     println!();
     for (name, body) in hostile() {
         let costs = all.iter().map(|package| {
-            let read = || drop(black_box(package.read(0, black_box(body.as_bytes()), READING)));
+            let read = || drop(black_box(package.read(document(body.as_bytes()), READING)));
             format!("{} {:.0}", package.name(), time(1, read) / 1000.0)
         });
         println!("{name} of {} kB, microseconds: {}", body.len() / 1000, costs.collect::<Vec<_>>().join(", "));
@@ -70,18 +73,22 @@ fn hostile() -> Vec<(&'static str, String)> {
     ]
 }
 
+fn document(body: &[u8]) -> Content<'_> {
+    Content::Document { format: 0, body: black_box(body) }
+}
+
 fn measure(package: &dyn AnyPackage, body: &[u8]) {
     let Reading { now, .. } = READING;
     let time = |operation: &mut dyn FnMut()| time(200, operation);
-    let fact = package.read(0, body, READING).unwrap();
+    let fact = package.read(document(body), READING).unwrap();
     let one = sourced(&fact, 1);
-    let facts: Vec<AnyFact> = (0..8).map(|_| package.read(0, body, READING).unwrap()).collect();
+    let facts: Vec<AnyFact> = (0..8).map(|_| package.read(document(body), READING).unwrap()).collect();
     let eight: Vec<_> = facts.iter().zip(1..).map(|(fact, counter)| sourced(fact, counter)).collect();
     let state = package.compose(now, ME, &one).state;
     let profile = Profile::default();
     let mut out = Vec::new();
-    let read = time(&mut || drop(black_box(package.read(0, black_box(body), READING))));
-    let merge = time(&mut || drop(black_box(package.read_over(0, black_box(body), &fact, READING)))) - read;
+    let read = time(&mut || drop(black_box(package.read(document(body), READING))));
+    let merge = time(&mut || drop(black_box(package.read_over(document(body), &fact, READING)))) - read;
     let compose = time(&mut || drop(black_box(package.compose(now, ME, black_box(&one)))));
     let changed = time(&mut || {
         black_box(package.is_change(black_box(&state), &state));
@@ -95,9 +102,16 @@ fn measure(package: &dyn AnyPackage, body: &[u8]) {
         package.json(black_box(&state), View::Full, &mut out);
     });
     let many = time(&mut || drop(black_box(package.compose(now, ME, black_box(&eight.concat())))));
+    let pack = time(&mut || {
+        out.clear();
+        package.pack(black_box(&fact), &mut out);
+    });
+    let packed = out.clone();
+    let unpack = time(&mut || drop(black_box(package.unpack(black_box(&packed)))));
     let (name, bytes) = (package.name(), body.len());
     println!(
-        "{name:16} {bytes:7} {read:7.0} {merge:8.0} {compose:8.0} {changed:8.0} {write:7.0} {json:7.0} {many:11.0}"
+        "{name:16} {bytes:7} {read:7.0} {merge:8.0} {compose:8.0} {changed:8.0} {write:7.0} {json:7.0} {many:11.0} {pack:7.0} {unpack:7.0} {:13}",
+        packed.len()
     );
 }
 

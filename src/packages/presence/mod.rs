@@ -29,6 +29,7 @@
 //! is absent, as it is when every tuple is closed.
 
 mod compose;
+mod pack;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -147,7 +148,8 @@ impl Tuple {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Activities(u32);
 
-/// RFC 4480 section 3.2; `other` has text and is carried through as a foreign element is.
+/// RFC 4480 section 3.2; `other` has text and is carried through as a foreign element is. The store keeps the bits:
+/// new ones go to the end.
 const ACTIVITIES: [&str; 25] = [
     "appointment",
     "away",
@@ -177,6 +179,8 @@ const ACTIVITIES: [&str; 25] = [
 ];
 
 impl Activities {
+    /// Every bit that means something.
+    const ALL: u32 = ((1 << ACTIVITIES.len()) - 1) | Self::UNKNOWN.0;
     const UNKNOWN: Self = Self(1 << 31);
     const ON_THE_PHONE: Self = Self(1 << 11);
     const BUSY: Self = Self(1 << 3);
@@ -365,6 +369,14 @@ impl lamplighter_model::package::Package for Package {
 
     fn read(&self, _: u8, body: &[u8], reading: Reading<'_>) -> Result<Presence, BadBody> {
         read::read(body, reading.now)
+    }
+
+    fn pack(&self, fact: &Presence, out: &mut Vec<u8>) {
+        pack::pack(fact, out);
+    }
+
+    fn unpack(&self, packed: &[u8]) -> Option<Presence> {
+        pack::unpack(packed)
     }
 
     fn merge(&self, old: &Presence, mut new: Presence) -> Presence {

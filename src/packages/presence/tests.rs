@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::{
-    Chance, ME, PIECES, at, in_any_order, json, mutate, outcome, reading, residue, sourced, well_formed, xml,
+    Chance, ME, PIECES, at, damaged, hex, in_any_order, json, mutate, outcome, packed, reading, residue, sourced,
+    well_formed, xml,
 };
 use expect_test::{Expect, expect, expect_file};
 use lamplighter_model::package::Package as _;
@@ -428,4 +429,36 @@ fn the_name_of_the_person_reaches_the_feed_and_watchers() {
     let other = read_at(1, &body(&named.replace("Lee", "Li")));
     let changed = package().compose(at(1), ME, &[sourced("a", 1, &other)]).state;
     assert!(package().is_change(&state, &changed));
+}
+
+/// HA-02: what the store keeps reads the same: golden bodies, what is derived, and what survives mutation.
+#[test]
+fn packed_presence_reads_the_same() {
+    let mut chance = Chance(13);
+    for body in [PHONE, RICH] {
+        damaged(&package(), &packed(&package(), &read_at(3, body)));
+    }
+    packed(&package(), &on_the_phone(2));
+    packed(&package(), &Presence::default());
+    for show in ["chat", "away", "xa", "dnd"] {
+        let status = format!("<basic>open</basic><show xmlns='jabber:client'>{show}</show>");
+        packed(&package(), &read_at(1, &body(&tuple("a", "open", "c").replace("<basic>open</basic>", &status))));
+    }
+    let all: String = ACTIVITIES.iter().map(|name| format!("<r:{name}/>")).collect();
+    packed(&package(), &read_at(1, &body(&person(&all, ""))));
+    packed(&package(), &read_at(1, &body(&person("<r:unknown/>", ""))));
+    let mut read = 0;
+    for round in 0..2_000 {
+        let body = mutate(&mut chance, [PHONE, RICH][round % 2].as_bytes(), &PIECES);
+        let Ok(fact) = package().read(0, &body, reading(1)) else { continue };
+        packed(&package(), &fact);
+        read += 1;
+    }
+    assert!(read > 100, "only {read} were readable");
+}
+
+/// What this version wrote must be readable for ever: if this changes, fields have changed their meaning.
+#[test]
+fn packed_presence_as_it_is_today() {
+    expect_file!["../testdata/packed_rich_presence.hex"].assert_eq(&hex(&packed(&package(), &read_at(3, RICH))));
 }

@@ -1,10 +1,14 @@
 //! Packages that configuration declares: bodies are passed through untouched, the newest publication wins (PU-13).
 
+mod pack;
+
 use crate::json::Object;
 use bytes::Bytes;
 use lamplighter_model::config::Profile;
 use lamplighter_model::package::{BadBody, Composed, Cuts, Expires, Format, Reading, Rendering, Sourced, View};
 use lamplighter_model::time::Time;
+use pack::PackedBody;
+use prost::Message;
 
 /// One package of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,6 +72,20 @@ impl lamplighter_model::package::Package for Package {
 
     fn read(&self, format: u8, body: &[u8], _: Reading<'_>) -> Result<Body, BadBody> {
         Ok(Body { format, bytes: Bytes::copy_from_slice(body) })
+    }
+
+    fn pack(&self, body: &Body, out: &mut Vec<u8>) {
+        let format = self.formats.get(usize::from(body.format));
+        let content_type = format.map(|format| format.content_type.to_string()).unwrap_or_default();
+        let packed = PackedBody { content_type, bytes: body.bytes.clone() };
+        packed.encode(out).expect("a vector takes every byte");
+    }
+
+    /// `None`, too, when the content type is configured no more.
+    fn unpack(&self, packed: &[u8]) -> Option<Body> {
+        let PackedBody { content_type, bytes } = PackedBody::decode(packed).ok()?;
+        let format = self.formats.iter().position(|format| *format.content_type == *content_type)?;
+        Some(Body { format: u8::try_from(format).ok()?, bytes })
     }
 
     fn compose(&self, _: Time, _: &str, sources: &[Sourced<'_, Body>]) -> Composed<Option<Body>> {
@@ -143,7 +161,8 @@ fn base64(bytes: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{ME, at, in_any_order, json, reading, residue, sourced, view};
+    use crate::testing::{ME, at, damaged, hex, in_any_order, json, packed, reading, residue, sourced, view};
+    use expect_test::expect;
     use lamplighter_model::package::Package as _;
 
     fn package() -> Package {
@@ -184,6 +203,23 @@ mod tests {
         assert_eq!(json(&package, &older, View::Masked), "{}");
         assert!(package.is_change(&older, &state) && !package.is_change(&state, &state));
         assert_eq!(package.describe(&state), "18 bytes");
+    }
+
+    /// HA-02: what the store keeps reads the same, even when formats have changed places, or have gone.
+    #[test]
+    fn packed_bodies_read_the_same() {
+        let package = package();
+        let bytes = packed(&package, &package.read(1, b"\0not \xff XML <at all", reading(0)).unwrap());
+        damaged(&package, &bytes);
+        expect![[r#"
+            0a0a746578742f706c61696e1212006e6f7420ff20584d4c203c617420616c6c
+        "#]].assert_eq(&hex(&bytes));
+        packed(&package, &package.read(0, b"", reading(0)).unwrap());
+        let Package { mut formats, .. } = package.clone();
+        formats.reverse();
+        let other = Package { formats, ..package };
+        assert_eq!(other.unpack(&bytes).unwrap().format, 0);
+        assert_eq!(Package { formats: vec![Format::new("a/b")], ..other }.unpack(&bytes), None);
     }
 
     #[test]
