@@ -5,8 +5,10 @@
 //! - [`route`] finds out whose message it is.
 //! - [`Engine`] is the server side of one shard: server transactions (RFC 3261), the publication service (RFC 3903)
 //!   and the notifier (RFC 6665).
+//! - [`auth`] answers Digest challenges (RFC 7616).
 //! - [`client`] is the user agent side: client transactions, subscriptions and publications of our own.
 
+pub mod auth;
 pub mod client;
 mod engine;
 mod held;

@@ -7,6 +7,11 @@ use super::lex::{trim, until};
 pub struct Params<'a>(pub(super) &'a [u8]);
 
 impl<'a> Params<'a> {
+    /// Parameters that stand for themselves, with or without a `;` before the first.
+    pub const fn of(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
     /// The value of the first parameter of this name, compared without case: as it is written, with its quotes;
     /// empty for a parameter without a value.
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
