@@ -13,7 +13,7 @@ impl<'a> Object<'a> {
         Self { out, first: true }
     }
 
-    /// Begins a member; its value is to be written into what is returned. Names need no escapes.
+    /// Begins a member; its value is to be written into what is returned.
     pub(crate) fn member(&mut self, name: &str) -> &mut Vec<u8> {
         if !std::mem::take(&mut self.first) {
             self.out.push(b',');

@@ -9,8 +9,11 @@ pub mod dialog;
 mod ids;
 mod json;
 pub mod message_summary;
+mod node;
 pub mod opaque;
 pub mod presence;
+#[cfg(test)]
+mod published;
 #[cfg(test)]
 mod testing;
 mod xml;

@@ -20,8 +20,8 @@ const BINDINGS: usize = 24;
 /// How many attributes one element may have.
 const ATTRIBUTES: usize = 24;
 /// The longest value of an attribute and the longest text, bytes.
-const VALUE: usize = 4 * 1024;
-const TEXT: usize = 16 * 1024;
+pub(crate) const VALUE: usize = 4 * 1024;
+pub(crate) const TEXT: usize = 16 * 1024;
 
 const TRUNCATED: &str = "the document ends too early";
 const MALFORMED: &str = "not well-formed XML";

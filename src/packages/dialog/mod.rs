@@ -14,6 +14,7 @@
 mod compose;
 mod pack;
 mod read;
+mod read_json;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -320,6 +321,10 @@ impl lamplighter_model::package::Package for Package {
 
     fn read(&self, _: u8, body: &[u8], reading: Reading<'_>) -> Result<Dialogs, BadBody> {
         read::read(body, reading, self.config.dialogs)
+    }
+
+    fn read_json(&self, json: &[u8], reading: Reading<'_>) -> Result<Dialogs, BadBody> {
+        read_json::read(json, reading, self.config.dialogs)
     }
 
     fn pack(&self, fact: &Dialogs, out: &mut Vec<u8>) {

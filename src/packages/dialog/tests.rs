@@ -577,3 +577,46 @@ fn packed_dialogs_as_they_are_today() {
     assert_eq!(package().unpack(b"\x1a\x05\x0a\x011\x30\x06"), None);
     assert!(package().unpack(b"\x1a\x05\x0a\x011\x30\x05").is_some());
 }
+
+fn of_json(seconds: u64, json: &str, modifies: bool) -> Dialogs {
+    package().read_json(json.as_bytes(), Reading { modifies, ..reading(seconds) }).unwrap()
+}
+
+/// MI-05: one call event after another, each as it comes.
+#[test]
+fn partial_json_adds_to_what_was_said() {
+    let first =
+        of_json(0, r#"{"calls":[{"id":"a","state":"early","dir":"in"},{"id":"b","state":"confirmed"}]}"#, false);
+    let event = of_json(5, r#"{"partial":true,"calls":[{"id":"a","state":"confirmed","dir":"in"}]}"#, true);
+    let second = package().merge(&first, event);
+    let state = package().compose(at(5), ME, &[sourced("api", 5, &second)]).state;
+    assert_eq!(shown(&state), "a=confirmed b=confirmed");
+    assert_eq!((second.all[1].since, second.all[1].answered), (at(0), Some(at(5))));
+    // Without it the body is all there is.
+    let third = package().merge(&second, of_json(9, r#"{"calls":[{"id":"a","state":"terminated"}]}"#, true));
+    let state = package().compose(at(9), ME, &[sourced("api", 9, &third)]).state;
+    assert_eq!((shown(&state).as_str(), package().describe(&state).as_str()), ("a=terminated", "idle"));
+    // What is partial but modifies nothing is whole.
+    assert!(of_json(0, r#"{"partial":true,"calls":[]}"#, false).full);
+}
+
+/// A call that a phone and a program tell of is one call.
+#[test]
+fn a_call_of_json_is_the_call_of_the_phone() {
+    let phone = read_at(0, &dialog("1", "c1", ("a", "b"), "confirmed"));
+    let call = r#"{"calls":[{"id":"x","state":"terminated","call_id":"c1","local_tag":"a","remote_tag":"b"}]}"#;
+    let program = of_json(1, call, false);
+    let state = in_any_order(&package(), at(1), &[sourced("phone", 0, &phone), sourced("api", 1, &program)]).state;
+    assert_eq!(shown(&state), "x=terminated");
+    let held = of_json(1, r#"{"lamp":"hold"}"#, false);
+    let state = package().compose(at(1), ME, &[sourced("api", 1, &held)]).state;
+    assert_eq!(package().describe(&state), "hold");
+    assert!(
+        full(&state).contains(r#"<local><target uri="sip:1001@example.com"><param pname="+sip.rendering" pval="no"/>"#)
+    );
+    for lamp in ["idle", "ringing", "dialing", "busy", "hold"] {
+        let fact = of_json(1, &format!("{{\"lamp\":\"{lamp}\"}}"), false);
+        let state = package().compose(at(1), ME, &[sourced("api", 1, &fact)]).state;
+        assert_eq!(package().describe(&state), lamp);
+    }
+}

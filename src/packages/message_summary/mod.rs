@@ -9,6 +9,7 @@
 //!   single messages behind the summary.
 
 mod pack;
+mod read_json;
 
 use crate::json::Object;
 use lamplighter_model::config::Profile;
@@ -111,6 +112,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Whether the lamp should be lit, by the counts alone.
+    fn lit(&self) -> bool {
+        self.classes.iter().any(|(_, counts)| counts.new > 0)
+    }
+
     /// The counts of a class such as `voice-message`.
     pub fn counts(&self, class: &str) -> Option<Counts> {
         self.classes.iter().find(|(known, _)| known.name.eq_ignore_ascii_case(class)).map(|&(_, counts)| counts)
@@ -140,6 +146,10 @@ impl lamplighter_model::package::Package for Package {
 
     fn read(&self, _: u8, body: &[u8], _: Reading<'_>) -> Result<Summary, BadBody> {
         read(body)
+    }
+
+    fn read_json(&self, json: &[u8], _: Reading<'_>) -> Result<Summary, BadBody> {
+        read_json::read(json)
     }
 
     fn pack(&self, fact: &Summary, out: &mut Vec<u8>) {
@@ -283,8 +293,7 @@ fn read(body: &[u8]) -> Result<Summary, BadBody> {
             }
             summary.account = (!content.is_empty()).then(|| content.into());
         } else {
-            let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
-            if name.is_empty() || name.len() > NAME || !name.bytes().all(usable) {
+            if !is_class(name) {
                 return Err(bad("expected the name of a message class"));
             }
             let counts = counts(content).ok_or_else(|| bad("expected new/old or new/old (new/old)"))?;
@@ -305,8 +314,14 @@ fn read(body: &[u8]) -> Result<Summary, BadBody> {
     if !meaningful {
         return Err(BadBody { place: "line 1".to_owned(), problem: "expected Messages-Waiting" });
     }
-    summary.waiting = waiting.unwrap_or_else(|| summary.classes.iter().any(|(_, counts)| counts.new > 0));
+    summary.waiting = waiting.unwrap_or_else(|| summary.lit());
     Ok(summary)
+}
+
+/// Whether this can be the name of a message class: a token (RFC 3261 section 25.1).
+fn is_class(name: &str) -> bool {
+    let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+    !name.is_empty() && name.len() <= NAME && name.bytes().all(usable)
 }
 
 /// `2/8` or `2/8 (0/1)`.
@@ -555,7 +570,8 @@ mod tests {
         expect![[r#"
             080112077369703a6140621a150a0d766f6963652d6d6573736167651002180828021a080a046e6f6e6518071a090a03782d
             7910011801
-        "#]].assert_eq(&hex(&bytes));
+        "#]]
+        .assert_eq(&hex(&bytes));
         packed(&package(), &Summary::default());
         let mut chance = Chance(17);
         for _ in 0..2_000 {

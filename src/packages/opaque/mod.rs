@@ -1,6 +1,8 @@
 //! Packages that configuration declares: bodies are passed through untouched, the newest publication wins (PU-13).
 
+mod base64;
 mod pack;
+mod read_json;
 
 use crate::json::Object;
 use bytes::Bytes;
@@ -74,6 +76,10 @@ impl lamplighter_model::package::Package for Package {
         Ok(Body { format, bytes: Bytes::copy_from_slice(body) })
     }
 
+    fn read_json(&self, json: &[u8], _: Reading<'_>) -> Result<Body, BadBody> {
+        read_json::read(json, &self.formats)
+    }
+
     fn pack(&self, body: &Body, out: &mut Vec<u8>) {
         let format = self.formats.get(usize::from(body.format));
         let content_type = format.map(|format| format.content_type.to_string()).unwrap_or_default();
@@ -122,7 +128,7 @@ impl lamplighter_model::package::Package for Package {
                 Err(_) => {
                     let out = object.member("body_base64");
                     out.push(b'"');
-                    base64(&body.bytes, out);
+                    base64::write(&body.bytes, out);
                     out.push(b'"');
                 }
             }
@@ -139,22 +145,6 @@ impl lamplighter_model::package::Package for Package {
 
     fn rule(&self) -> &'static str {
         "the newest publication wins"
-    }
-}
-
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for place in 0..4 {
-            if place <= chunk.len() {
-                out.push(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]);
-            } else {
-                out.push(b'=');
-            }
-        }
     }
 }
 
@@ -213,23 +203,13 @@ mod tests {
         damaged(&package, &bytes);
         expect![[r#"
             0a0a746578742f706c61696e1212006e6f7420ff20584d4c203c617420616c6c
-        "#]].assert_eq(&hex(&bytes));
+        "#]]
+        .assert_eq(&hex(&bytes));
         packed(&package, &package.read(0, b"", reading(0)).unwrap());
         let Package { mut formats, .. } = package.clone();
         formats.reverse();
         let other = Package { formats, ..package };
         assert_eq!(other.unpack(&bytes).unwrap().format, 0);
         assert_eq!(Package { formats: vec![Format::new("a/b")], ..other }.unpack(&bytes), None);
-    }
-
-    #[test]
-    fn base64_of_every_remainder() {
-        let encoded = |text: &str| {
-            let mut out = Vec::new();
-            base64(text.as_bytes(), &mut out);
-            String::from_utf8(out).unwrap()
-        };
-        // RFC 4648 section 10.
-        assert_eq!(["", "f", "fo", "foo", "foob"].map(encoded), ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
     }
 }

@@ -1,11 +1,11 @@
 //! What is true when several publications, and the presentity's calls, tell of the same presentity.
 
-use super::{Activities, Doing, Person, Presence, ShownTuple, State, Tuple};
+use super::{Activities, Doing, Person, Presence, ShownTuple, State, Tuple, Value};
 use crate::ids::unique;
 use lamplighter_model::hash::Seed;
 use lamplighter_model::package::Sourced;
 use smallvec::SmallVec;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) fn compose(sources: &[Sourced<'_, Presence>]) -> State {
@@ -48,8 +48,17 @@ pub(super) fn compose(sources: &[Sourced<'_, Presence>]) -> State {
         devices,
         notes: facts().find(|fact| !fact.notes.is_empty()).map(|fact| fact.notes.clone()).unwrap_or_default(),
         extra: facts().find(|fact| !fact.extra.is_empty()).map(|fact| fact.extra.clone()).unwrap_or_default(),
+        values: values(&newest_first),
         since: facts().map(|fact| fact.since).max().or(calls),
     }
+}
+
+fn values(newest_first: &[Sourced<'_, Presence>]) -> Vec<Value> {
+    let mut all: BTreeMap<&str, &Value> = BTreeMap::new();
+    for value in newest_first.iter().flat_map(|one| &one.fact.values) {
+        all.entry(&value.name).or_insert(value);
+    }
+    all.into_values().cloned().collect()
 }
 
 fn tuples(newest_first: &[Sourced<'_, Presence>]) -> Vec<ShownTuple> {
@@ -115,5 +124,6 @@ pub(super) fn is_change(old: &State, new: &State) -> bool {
         (None, None) => true,
         _ => false,
     };
-    !(same_tuples && same_person && old.devices == new.devices && old.notes == new.notes && old.extra == new.extra)
+    let same_rest = old.devices == new.devices && old.notes == new.notes && old.extra == new.extra;
+    !(same_tuples && same_person && same_rest && old.values == new.values)
 }

@@ -15,6 +15,7 @@
 //! | tuple ids of two publishers collide | the second gets a suffix that stays the same |
 //! | one tuple open, others closed | open |
 //! | persons in several publications | one person: activities of the newest that has any, each other element and the notes likewise |
+//! | values of the publishers' own (`extra` in JSON) in several publications | of each name the newest |
 //! | notes on the presentity in several publications | those of the newest that has any |
 //! | a confirmed call (event `dialog`), held or not | the activity `on-the-phone` in addition; nothing else |
 //! | such a call, and the person's activity `unknown` or `permanent-absence` | as published: the publication wins |
@@ -31,6 +32,7 @@
 mod compose;
 mod pack;
 mod read;
+mod read_json;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -45,6 +47,8 @@ use std::sync::Arc;
 const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+/// Names and values that were published as JSON, for watchers who read PIDF.
+const VALUES: &str = "urn:x-lamplighter:values";
 const CIPID: &str = "urn:ietf:params:xml:ns:pidf:cipid";
 
 /// The `[packages.presence]` options.
@@ -183,6 +187,7 @@ impl Activities {
     const ALL: u32 = ((1 << ACTIVITIES.len()) - 1) | Self::UNKNOWN.0;
     const UNKNOWN: Self = Self(1 << 31);
     const ON_THE_PHONE: Self = Self(1 << 11);
+    const AWAY: Self = Self(1 << 1);
     const BUSY: Self = Self(1 << 3);
     const PERMANENT_ABSENCE: Self = Self(1 << 13);
     /// holiday, permanent-absence, sleeping, travel, vacation
@@ -271,6 +276,14 @@ struct Device {
     xml: Box<[u8]>,
 }
 
+/// Something of the publisher's own, such as how busy a machine is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Value {
+    name: Box<str>,
+    /// Compact JSON.
+    json: Box<str>,
+}
+
 /// What one publication says, or what a call says of a person.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Presence {
@@ -282,6 +295,8 @@ pub struct Presence {
     devices: Vec<Arc<Device>>,
     notes: Vec<Note>,
     extra: Box<[u8]>,
+    /// In the order of their names.
+    values: Vec<Value>,
 }
 
 /// A tuple in a composed state.
@@ -306,6 +321,7 @@ pub struct State {
     devices: Vec<Arc<Device>>,
     notes: Vec<Note>,
     extra: Box<[u8]>,
+    values: Vec<Value>,
     since: Option<Time>,
 }
 
@@ -371,6 +387,10 @@ impl lamplighter_model::package::Package for Package {
         read::read(body, reading.now)
     }
 
+    fn read_json(&self, json: &[u8], reading: Reading<'_>) -> Result<Presence, BadBody> {
+        read_json::read(json, reading.now)
+    }
+
     fn pack(&self, fact: &Presence, out: &mut Vec<u8>) {
         pack::pack(fact, out);
     }
@@ -399,7 +419,7 @@ impl lamplighter_model::package::Package for Package {
         write::pidf(presentity, state, how.view, out)
     }
 
-    /// `{"basic","show","activities":[..],"note","lang","notes":[..],"since","devices":[..]}`, what is unknown absent.
+    /// `{"basic","show","activities":[..],"note","lang","notes":[..],"since","devices":[..],"extra":{..}}`, what is unknown absent.
     /// [`View::Masked`] hides contacts, [`View::Busy`] everything but `basic`, `show` and `since`.
     fn json(&self, state: &State, view: View, out: &mut Vec<u8>) {
         write::json(state, view, out);

@@ -1,6 +1,6 @@
 //! Presence as the store keeps it: protobuf messages to which fields are only ever added.
 
-use super::{Activities, Device, Doing, Extra, Note, Person, Presence, Show, Tuple};
+use super::{Activities, Device, Doing, Extra, Note, Person, Presence, Show, Tuple, Value};
 use lamplighter_model::time::Time;
 use prost::Message;
 use std::sync::Arc;
@@ -21,6 +21,16 @@ struct PackedPresence {
     notes: Vec<PackedNote>,
     #[prost(bytes = "vec", tag = "7")]
     extra: Vec<u8>,
+    #[prost(message, repeated, tag = "8")]
+    values: Vec<PackedValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PackedValue {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    json: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,6 +126,8 @@ pub(super) fn pack(presence: &Presence, out: &mut Vec<u8>) {
         notes: notes(&person.notes),
         timestamp: text(&person.timestamp),
     };
+    let value =
+        |value: &Value| PackedValue { name: value.name.as_ref().to_owned(), json: value.json.as_ref().to_owned() };
     let packed = PackedPresence {
         derived: presence.derived,
         since: presence.since.as_micros(),
@@ -124,6 +136,7 @@ pub(super) fn pack(presence: &Presence, out: &mut Vec<u8>) {
         devices: presence.devices.iter().map(|device| element("", &device.id, &device.xml)).collect(),
         notes: notes(&presence.notes),
         extra: presence.extra.to_vec(),
+        values: presence.values.iter().map(value).collect(),
     };
     packed.encode(out).expect("a vector takes every byte");
 }
@@ -155,6 +168,11 @@ fn notes(notes: &[Note]) -> Vec<PackedNote> {
 pub(super) fn unpack(bytes: &[u8]) -> Option<Presence> {
     let packed = PackedPresence::decode(bytes).ok()?;
     let device = |device: PackedElement| Arc::new(Device { id: device.name.into(), xml: device.xml.into() });
+    // It is shown as it stands.
+    let value = |PackedValue { name, json }| {
+        serde_json::from_str::<serde_json::Value>(&json).ok()?;
+        Some(Value { name: name.into(), json: json.into() })
+    };
     Some(Presence {
         derived: packed.derived,
         since: Time::from_micros(packed.since),
@@ -163,6 +181,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<Presence> {
         devices: packed.devices.into_iter().map(device).collect(),
         notes: unpacked_notes(packed.notes),
         extra: packed.extra.into(),
+        values: packed.values.into_iter().map(value).collect::<Option<_>>()?,
     })
 }
 

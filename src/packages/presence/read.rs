@@ -7,14 +7,14 @@ use lamplighter_model::time::Time;
 use std::sync::Arc;
 
 /// The most tuples, persons and devices of one publication; a document with more is refused.
-const TUPLES: usize = 32;
+pub(super) const TUPLES: usize = 32;
 const PERSONS: usize = 8;
 const DEVICES: usize = 16;
 /// The most notes in one place and other elements of one person; more are left out.
-const NOTES: usize = 8;
-const EXTRAS: usize = 32;
+pub(super) const NOTES: usize = 8;
+pub(super) const EXTRAS: usize = 32;
 /// The most bytes of foreign elements of one document that are kept.
-const EXTRA: usize = 16 * 1024;
+pub(super) const EXTRA: usize = 16 * 1024;
 
 pub(super) fn read(body: &[u8], now: Time) -> Result<Presence, BadBody> {
     let text = decode(body)?;

@@ -462,3 +462,48 @@ fn packed_presence_reads_the_same() {
 fn packed_presence_as_it_is_today() {
     expect_file!["../testdata/packed_rich_presence.hex"].assert_eq(&hex(&packed(&package(), &read_at(3, RICH))));
 }
+
+fn of_json(seconds: u64, json: &str) -> Presence {
+    package().read_json(json.as_bytes(), reading(seconds)).unwrap()
+}
+
+/// MI-04: what several programs say of one machine adds up, the newest word on each name counts.
+#[test]
+fn values_of_several_publications() {
+    let one = of_json(1, r#"{"extra":{"cpu":91,"memory":"6 GB"}}"#);
+    let two = of_json(2, r#"{"extra":{"cpu":12}}"#);
+    let state = in_any_order(&package(), at(3), &[sourced("a", 1, &one), sourced("b", 2, &two)]).state;
+    let feed = json(&package(), &state, View::Full);
+    assert!(feed.ends_with(r#""extra":{"cpu":12,"memory":"6 GB"}}"#), "{feed}");
+    let older = package().compose(at(3), ME, &[sourced("a", 1, &one)]).state;
+    assert!(package().is_change(&older, &state));
+    damaged(&package(), &packed(&package(), &one));
+    for seen in [View::Masked, View::Busy] {
+        assert!(!json(&package(), &state, seen).contains("cpu"));
+        assert!(!xml(&package(), &state, seen, &Profile::default()).contains("cpu"));
+    }
+    // Names and values cannot break out.
+    let odd = of_json(1, r#"{"extra":{"\"<&\u0001":"]]>&<a>\u0000"}}"#);
+    full(&package().compose(at(1), ME, &[sourced("a", 1, &odd)]).state);
+}
+
+/// Each `show` arrives as it was said, whatever else there is.
+#[test]
+fn show_of_json() {
+    let check = |json: &str, expected: &str| {
+        let fact = of_json(0, json);
+        assert_eq!(brief(&package().compose(at(0), ME, &[sourced("a", 0, &fact)]).state), expected, "{json}");
+    };
+    check(r#"{"show":"dnd"}"#, "open, dnd [busy] main=true");
+    check(r#"{"show":"away"}"#, "open, away [away] main=true");
+    check(r#"{"show":"xa"}"#, "open, xa [away] main=true");
+    check(r#"{"show":"chat"}"#, "open, chat [] main=true");
+    check(r#"{"show":"on-the-phone"}"#, "open, on-the-phone [on-the-phone] main=true");
+    check(r#"{"show":"dnd","basic":"closed"}"#, "closed [busy] main=false");
+    check(r#"{"show":"xa","activities":["vacation"]}"#, "open, xa [vacation] main=true");
+    check(r#"{"show":"chat","activities":["meeting"]}"#, "open, chat [meeting] main=true");
+    check(r#"{"show":"away","devices":[{"id":"a","basic":"open"}]}"#, "open, away [away] a=true");
+    check(r#"{"show":"dnd","devices":[{"basic":"open","show":"chat"}]}"#, "open, chat [busy] t0=true");
+    check(r#"{"activities":["lunch"]}"#, "unknown, away [lunch]");
+    check(r#"{"note":"x"}"#, "unknown []");
+}

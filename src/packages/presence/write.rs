@@ -1,6 +1,6 @@
 //! Writing documents for phones and JSON for the feed.
 
-use super::{DATA_MODEL, Doing, Note, PIDF, Person, RPID, State, Tuple};
+use super::{DATA_MODEL, Doing, Note, PIDF, Person, RPID, State, Tuple, VALUES, Value};
 use crate::json::{Object, string};
 use crate::xml::{text, value};
 use lamplighter_model::package::{Cuts, View};
@@ -45,9 +45,30 @@ pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8
             out.push(b'\n');
         }
         out.extend_from_slice(&state.extra);
+        values(&state.values, out);
     }
     out.extend_from_slice(b"</presence>\n");
     Cuts { version: None, entity }
+}
+
+fn values(values: &[Value], out: &mut Vec<u8>) {
+    if values.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b"<values xmlns=\"");
+    out.extend_from_slice(VALUES.as_bytes());
+    out.extend_from_slice(b"\">\n");
+    for Value { name, json } in values {
+        out.extend_from_slice(b"<value name=\"");
+        value(out, name);
+        out.extend_from_slice(b"\">");
+        match serde_json::from_str::<String>(json) {
+            Ok(string) => text(out, &string),
+            Err(_) => text(out, json),
+        }
+        out.extend_from_slice(b"</value>\n");
+    }
+    out.extend_from_slice(b"</values>\n");
 }
 
 fn basic(open: bool, out: &mut Vec<u8>) {
@@ -224,6 +245,13 @@ pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
     }
     if view != View::Busy {
         object.array("devices", &state.tuples, |out, shown| device(shown.id(), &shown.tuple, view, out));
+    }
+    if view == View::Full && !state.values.is_empty() {
+        let mut extra = Object::new(object.member("extra"));
+        for Value { name, json } in &state.values {
+            extra.member(name).extend_from_slice(json.as_bytes());
+        }
+        extra.end();
     }
     object.end();
 }
