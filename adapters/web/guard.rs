@@ -1,4 +1,4 @@
-//! Which pages may talk to us, and the headers that every answer has.
+//! Which pages may talk to us, who asks, and the headers that every answer has.
 //!
 //! A browser sends any page's requests to us, so a page of another origin is refused unless configured; and a page
 //! whose name was made to point here (DNS rebinding) gives itself away by the Host header.
@@ -9,10 +9,10 @@ use crate::problem::{Kind, Problem};
 use crate::serve::Connection;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -21,40 +21,97 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
     let (mut response, foreign) = match allow(request.headers(), &app.config.hosts, &app.config.origins) {
+        Ok(Some(foreign)) if request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) => {
+            (preflight(), Some(foreign))
+        }
         Ok(foreign) => match identify(&app, &mut request).await {
-            Ok(()) => (next.run(request).await, foreign),
+            Ok(None) => (next.run(request).await, foreign),
+            Ok(Some(response)) => (response, foreign),
             Err(problem) => (problem.into_response(), foreign),
         },
         Err(problem) => (problem.into_response(), None),
     };
     app.metrics.request(&route, response.status().as_u16(), start.elapsed());
+    let refused = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if refused {
+        // RFC 6750 section 3.
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lamplighter\""));
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = foreign {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
     response
 }
 
-/// Gives the request its [`auth::Principal`]. Only the feed may come without: it can sign in by its first frame.
-async fn identify(app: &App, request: &mut Request) -> Result<(), Problem> {
-    let path = request.uri().path();
-    if !path.starts_with("/v1/") {
-        return Ok(());
+/// Sees a request through the reverse proxies: from here on its peer is who asked them.
+fn unwrap(app: &App, request: &mut Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<Connection>()?.peer.ip();
+    let source = app.auth.source(request.headers(), peer);
+    if let Some(connection) = request.extensions_mut().get_mut::<Connection>() {
+        connection.peer.set_ip(source);
     }
-    let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
-    let peer = peer.ok_or_else(|| Problem::new(Kind::Unauthenticated, "from nowhere"))?;
-    let query = request.uri().query().unwrap_or_default();
-    let ticket = query.split('&').find_map(|part| part.strip_prefix("ticket="));
-    match auth::authenticate(app, request.headers(), ticket, peer).await? {
-        Some(principal) => _ = request.extensions_mut().insert(principal),
-        None if path == "/v1/feed" => {}
-        None => return Err(Problem::new(Kind::Unauthenticated, "a token, API key, ticket or session is needed")),
-    }
-    Ok(())
+    Some(source)
 }
+
+/// Gives the request its [`Principal`](auth::Principal), or answers it. Only the feed may come without: it can sign in
+/// by its first frame.
+async fn identify(app: &App, request: &mut Request) -> Result<Option<Response>, Problem> {
+    let peer = unwrap(app, request).ok_or_else(|| Problem::new(Kind::Internal, "from nowhere"))?;
+    let (path, headers) = (request.uri().path(), request.headers());
+    if is_public(path) {
+        return Ok(auth::exchange(app, request.uri(), peer));
+    }
+    let is_metrics = path == "/metrics";
+    if is_metrics && app.auth.has_open_metrics(peer) {
+        return Ok(None);
+    }
+    // Elsewhere a ticket would be seen, and kept, by more than those who need it.
+    let takes_ticket = matches!(path, "/v1/feed" | "/v1/events" | "/v1/session");
+    let query = request.uri().query().filter(|_| takes_ticket).unwrap_or_default();
+    let ticket = query.split('&').find_map(|part| part.strip_prefix("ticket="));
+    // Whether a feed may be opened decides about all that it may change.
+    let is_feed = path == "/v1/feed";
+    let changes = !request.method().is_safe() || is_feed;
+    match auth::authenticate(app, headers, ticket, peer, changes).await? {
+        Some(principal) if is_metrics && !principal.is_admin() => {
+            return Err(Problem::new(Kind::Forbidden, "metrics are for principals with `admin`; see web.auth.metrics"));
+        }
+        Some(principal) => _ = request.extensions_mut().insert(principal),
+        None if is_feed => {}
+        None => {
+            app.metrics.auth.count("missing");
+            return Err(Problem::new(Kind::Unauthenticated, "a token, API key, ticket or session is needed"));
+        }
+    }
+    Ok(None)
+}
+
+/// What everybody may see, who can reach us: nothing that anybody does.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/" | "/panel" | "/healthz" | "/readyz" | "/version")
+        || path.starts_with("/panel/")
+        || path.starts_with("/problems/")
+}
+
+/// The answer to a browser that asks what an allowed page of another origin may do.
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, PATCH, DELETE"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// Headers of requests and answers that pages of other origins may use.
+const ALLOWED: &str =
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Requested-With";
+const EXPOSED: HeaderValue = HeaderValue::from_static("ETag, Location, Presence-Cursor, Retry-After");
 
 /// The origin, if it is another one and allowed.
 fn allow(headers: &HeaderMap, hosts: &[String], origins: &[String]) -> Result<Option<HeaderValue>, Problem> {
