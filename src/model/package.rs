@@ -62,7 +62,7 @@ pub enum View {
     /// Everything.
     #[default]
     Full,
-    /// Remote numbers shortened to three digits, no names.
+    /// Remote numbers shortened to three digits, no names, contacts, ids, notes or extensions.
     Masked,
     /// The state only (how far each call is, open or closed), no parties, numbers or notes.
     Busy,

@@ -16,6 +16,8 @@ pub mod presence;
 mod published;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod views;
 mod xml;
 
 use lamplighter_model::package::{AnyPackage, Expires};

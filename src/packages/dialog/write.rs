@@ -51,7 +51,8 @@ fn dialog(presentity: &str, shown: &Shown, view: View, out: &mut Vec<u8>) {
     } else {
         attribute(out, " id", Some(&hidden_id(shown)));
     }
-    if view != View::Busy {
+    // Before somebody answers the direction is what tells ringing from dialing, and so a part of the state.
+    if view != View::Busy || !matches!(dialog.progress, Progress::Confirmed | Progress::Terminated) {
         attribute(out, " direction", dialog.direction.map(direction));
     }
     out.extend_from_slice(b">\n<state");

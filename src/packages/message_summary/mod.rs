@@ -194,13 +194,16 @@ impl lamplighter_model::package::Package for Package {
     }
 
     /// `{"waiting":true,"account":"sip:..","voice":{"new","old","urgent_new","urgent_old"},"fax":{..},"other":{..}}`,
-    /// classes that RFC 3458 does not know under their whole names in `other`; `waiting` alone in the view [`View::Busy`], nothing when nothing is known.
+    /// classes that RFC 3458 does not know under their whole names in `other`; nothing when nothing is known. [`View::Masked`] hides the account and other classes, [`View::Busy`] everything
+    /// but `waiting`.
     fn json(&self, state: &Option<Summary>, view: View, out: &mut Vec<u8>) {
         let mut object = Object::new(out);
         if let Some(summary) = state {
             object.flag("waiting", summary.waiting);
             if view != View::Busy {
-                if let Some(account) = &summary.account {
+                if let Some(account) = &summary.account
+                    && view == View::Full
+                {
                     object.string("account", account);
                 }
                 let known = summary.classes.partition_point(|(class, _)| class.rank < KNOWN.len());
@@ -208,7 +211,7 @@ impl lamplighter_model::package::Package for Package {
                 for (class, counts) in known {
                     counts.json(object.member(class.name.strip_suffix("-message").unwrap_or(&class.name)));
                 }
-                if !other.is_empty() {
+                if view == View::Full && !other.is_empty() {
                     let mut others = Object::new(object.member("other"));
                     for (class, counts) in other {
                         counts.json(others.member(&class.name));
@@ -357,12 +360,17 @@ fn write(summary: &Summary, view: View, out: &mut Vec<u8>) {
     if view == View::Busy {
         return;
     }
-    if let Some(account) = &summary.account {
+    if let Some(account) = &summary.account
+        && view == View::Full
+    {
         out.extend_from_slice(b"Message-Account: ");
         out.extend(account.bytes().filter(|byte| !byte.is_ascii_control()));
         out.extend_from_slice(b"\r\n");
     }
     for (class, counts) in &summary.classes {
+        if view == View::Masked && class.rank == KNOWN.len() {
+            continue;
+        }
         let Counts { new, old, urgent_new, urgent_old } = counts;
         write!(out, "{}: {new}/{old} ({urgent_new}/{urgent_old})\r\n", class.written())
             .expect("a vector takes every byte");

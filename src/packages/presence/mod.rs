@@ -113,6 +113,16 @@ impl Show {
             Self::OnThePhone => "on-the-phone",
         }
     }
+
+    /// The activity by which phones understand it.
+    const fn activity(self) -> Option<Activities> {
+        match self {
+            Self::Chat => None,
+            Self::Away | Self::Xa => Some(Activities::AWAY),
+            Self::Dnd => Some(Activities::BUSY),
+            Self::OnThePhone => Some(Activities::ON_THE_PHONE),
+        }
+    }
 }
 
 /// A means of communication (RFC 3863 section 4.1.2).
@@ -420,7 +430,8 @@ impl lamplighter_model::package::Package for Package {
     }
 
     /// `{"basic","show","activities":[..],"note","lang","notes":[..],"since","devices":[..],"extra":{..}}`, what is unknown absent.
-    /// [`View::Masked`] hides contacts, [`View::Busy`] everything but `basic`, `show` and `since`.
+    /// [`View::Masked`] leaves `basic`, `show`, `activities`, `since` and, of devices, what tells them apart;
+    /// [`View::Busy`] leaves `basic`, `show` and `since`.
     fn json(&self, state: &State, view: View, out: &mut Vec<u8>) {
         write::json(state, view, out);
     }

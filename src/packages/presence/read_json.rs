@@ -57,7 +57,7 @@ pub(super) fn read(json: &[u8], now: Time) -> Result<Presence, BadBody> {
 
     let doing = match root.member("activities") {
         Some(activities) => Some(doing(&activities)?),
-        None => show.and_then(as_activity).map(|activities| Doing { activities, ..Doing::default() }),
+        None => show.and_then(Show::activity).map(|activities| Doing { activities, ..Doing::default() }),
     };
     let person = Person { doing, notes, ..Person::default() };
     if person != Person::default() {
@@ -81,16 +81,6 @@ fn basic(node: Node<'_>) -> Result<bool, BadBody> {
 
 fn availability(node: Node<'_>) -> Result<Show, BadBody> {
     node.one_of(&SHOWS, "expected chat, away, xa, dnd or on-the-phone")
-}
-
-/// What phones understand of it.
-fn as_activity(show: Show) -> Option<Activities> {
-    match show {
-        Show::Chat => None,
-        Show::Away | Show::Xa => Some(Activities::AWAY),
-        Show::Dnd => Some(Activities::BUSY),
-        Show::OnThePhone => Some(Activities::ON_THE_PHONE),
-    }
 }
 
 /// Has every device that can be reached and says nothing itself show this, unless the activities do.

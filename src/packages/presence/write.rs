@@ -1,17 +1,23 @@
 //! Writing documents for phones and JSON for the feed.
 
-use super::{DATA_MODEL, Doing, Note, PIDF, Person, RPID, State, Tuple, VALUES, Value};
+use super::{Activities, DATA_MODEL, Doing, Note, PIDF, Person, RPID, Show, ShownTuple, State, Tuple, VALUES, Value};
 use crate::json::{Object, string};
 use crate::xml::{text, value};
+use lamplighter_model::hash::Seed;
 use lamplighter_model::package::{Cuts, View};
+use std::borrow::Cow;
 
 pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8>) -> Cuts {
     let start = out.len();
     out.reserve(256 + 256 * state.tuples.len());
     out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"");
     out.extend_from_slice(PIDF.as_bytes());
-    let person = state.person.as_ref();
-    if person.is_some() {
+    let seen = match view {
+        View::Full => state.person.clone(),
+        View::Masked => state.person.as_ref().and_then(masked),
+        View::Busy => state.show().and_then(busy),
+    };
+    if seen.is_some() {
         for (prefix, namespace) in [("dm", DATA_MODEL), ("rpid", RPID)] {
             out.extend_from_slice(b"\" xmlns:");
             out.extend_from_slice(prefix.as_bytes());
@@ -32,12 +38,14 @@ pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8
         }
     } else {
         for shown in &state.tuples {
-            tuple(shown.id(), &shown.tuple, view, out);
+            tuple(&seen_id(shown, view), &shown.tuple, view, out);
         }
+    }
+    if view == View::Full {
         notes("note", &state.notes, out);
     }
-    if let Some(person) = person {
-        self::person(person, view, out);
+    if let Some(seen) = &seen {
+        person(seen, out);
     }
     if view == View::Full {
         for device in &state.devices {
@@ -49,6 +57,35 @@ pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8
     }
     out.extend_from_slice(b"</presence>\n");
     Cuts { version: None, entity }
+}
+
+/// What a person does, and nothing else: notes may name others and their numbers.
+fn masked(person: &Person) -> Option<Person> {
+    let doing = person.doing.as_ref()?;
+    let mut activities = doing.activities;
+    if doing.dnd {
+        activities.add(Activities::BUSY);
+    }
+    Some(doing_only(activities))
+}
+
+/// How available somebody is, in words of RFC 4480.
+fn busy(show: Show) -> Option<Person> {
+    show.activity().map(doing_only)
+}
+
+fn doing_only(activities: Activities) -> Person {
+    Person { id: "person".into(), doing: Some(Doing { activities, ..Doing::default() }), ..Person::default() }
+}
+
+/// Ids may be addresses, names of machines and numbers of devices; in their place one that tells tuples apart.
+fn seen_id(shown: &ShownTuple, view: View) -> Cow<'_, str> {
+    match view {
+        View::Full => shown.id().into(),
+        View::Masked | View::Busy => {
+            format!("d{:016x}", Seed(0, 0).fingerprint(&[shown.id().as_bytes()]) as u64).into()
+        }
+    }
 }
 
 fn values(values: &[Value], out: &mut Vec<u8>) {
@@ -115,53 +152,43 @@ fn tuple(id: &str, tuple: &Tuple, view: View, out: &mut Vec<u8>) {
             out.extend_from_slice(b"</contact>\n");
         }
     }
-    notes("note", &tuple.notes, out);
-    if let Some(timestamp) = &tuple.timestamp
-        && view == View::Full
-    {
-        element("timestamp", timestamp, out);
+    if view == View::Full {
+        notes("note", &tuple.notes, out);
+        if let Some(timestamp) = &tuple.timestamp {
+            element("timestamp", timestamp, out);
+        }
     }
     out.extend_from_slice(b"</tuple>\n");
 }
 
 /// In the order of the schema, RFC 4479 section 6: other elements, then notes, then the timestamp.
-fn person(person: &Person, view: View, out: &mut Vec<u8>) {
+fn person(person: &Person, out: &mut Vec<u8>) {
     out.extend_from_slice(b"<dm:person id=\"");
     value(out, &person.id);
     out.extend_from_slice(b"\">\n");
     if let Some(doing) = &person.doing {
-        activities(doing, view, out);
+        activities(doing, out);
     }
-    if view == View::Full {
-        for extra in &person.extras {
-            out.extend_from_slice(&extra.xml);
-            out.push(b'\n');
-        }
+    for extra in &person.extras {
+        out.extend_from_slice(&extra.xml);
+        out.push(b'\n');
     }
-    if view != View::Busy {
-        notes("dm:note", &person.notes, out);
-    }
-    if let Some(timestamp) = &person.timestamp
-        && view == View::Full
-    {
+    notes("dm:note", &person.notes, out);
+    if let Some(timestamp) = &person.timestamp {
         element("dm:timestamp", timestamp, out);
     }
     out.extend_from_slice(b"</dm:person>\n");
 }
 
-fn activities(doing: &Doing, view: View, out: &mut Vec<u8>) {
+fn activities(doing: &Doing, out: &mut Vec<u8>) {
     out.extend_from_slice(b"<rpid:activities>");
-    if view != View::Busy {
-        notes("rpid:note", &doing.notes, out);
-    }
+    notes("rpid:note", &doing.notes, out);
     for name in doing.activities.names() {
         out.extend_from_slice(b"<rpid:");
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"/>");
     }
-    if view == View::Full {
-        out.extend_from_slice(&doing.extra);
-    }
+    out.extend_from_slice(&doing.extra);
     out.extend_from_slice(b"</rpid:activities>\n");
 }
 
@@ -222,6 +249,8 @@ pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
         if let Some(doing) = state.person.as_ref().and_then(|person| person.doing.as_ref()) {
             object.array("activities", doing.activities.names(), string);
         }
+    }
+    if view == View::Full {
         let notes = state.notes();
         if let Some(note) = notes.first() {
             object.string("note", note.text.trim());
@@ -244,7 +273,7 @@ pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
         object.number("since", since.as_millis());
     }
     if view != View::Busy {
-        object.array("devices", &state.tuples, |out, shown| device(shown.id(), &shown.tuple, view, out));
+        object.array("devices", &state.tuples, |out, shown| device(shown, view, out));
     }
     if view == View::Full && !state.values.is_empty() {
         let mut extra = Object::new(object.member("extra"));
@@ -256,25 +285,26 @@ pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
     object.end();
 }
 
-fn device(id: &str, tuple: &Tuple, view: View, out: &mut Vec<u8>) {
+fn device(shown: &ShownTuple, view: View, out: &mut Vec<u8>) {
+    let tuple = &*shown.tuple;
     let mut object = Object::new(out);
-    object.string("id", id);
+    object.string("id", &seen_id(shown, view));
     if let Some(open) = tuple.open {
         object.string("basic", if open { "open" } else { "closed" });
     }
     if let Some(show) = tuple.show {
         object.string("show", show.name());
     }
-    if view == View::Full
-        && let Some(contact) = &tuple.contact
-    {
-        object.string("contact", contact);
-        if let Some(thousandths) = tuple.priority {
-            priority(thousandths, object.member("priority"));
+    if view == View::Full {
+        if let Some(contact) = &tuple.contact {
+            object.string("contact", contact);
+            if let Some(thousandths) = tuple.priority {
+                priority(thousandths, object.member("priority"));
+            }
         }
-    }
-    if let Some(note) = tuple.notes.first() {
-        object.string("note", note.text.trim());
+        if let Some(note) = tuple.notes.first() {
+            object.string("note", note.text.trim());
+        }
     }
     object.end();
 }
