@@ -19,6 +19,9 @@ pub(crate) const MOST_AHEAD: Duration = Duration::from_secs(600);
 /// How late the history is saved.
 const LATE: Duration = Duration::from_secs(30);
 
+/// The largest count that is believed; no bus counts that far.
+const MOST_COUNTED: u64 = u64::MAX >> 1;
+
 /// Why a record was not taken back; it stays in the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotRestored {
@@ -170,6 +173,9 @@ impl Bus {
         let id = self.restored_by_name(&record.resource, &record.package)?;
         let package = self.config.packages.get(self.at(id).package);
         let fact = package.unpack(&record.fact).ok_or(NotRestored::Unreadable)?;
+        if record.stamp.counter > MOST_COUNTED {
+            return Err(NotRestored::Unreadable);
+        }
         self.accepted = self.accepted.max(record.stamp.counter);
         self.publications += 1;
         self.at_mut(id).publications.push(Publication {
@@ -188,6 +194,9 @@ impl Bus {
 
     /// Takes residues and history back from the store.
     pub fn restore_resource(&mut self, record: ResourceRecord) -> Result<(), NotRestored> {
+        if record.seq > MOST_COUNTED {
+            return Err(NotRestored::Unreadable);
+        }
         let id = self.restored_by_name(&record.resource, &record.package)?;
         let package = self.config.packages.get(self.at(id).package);
         let residue = |one: ResidueRecord| {

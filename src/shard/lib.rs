@@ -159,6 +159,8 @@ impl Shard {
             Err(_) if bus.is_said(resource) => 1,
             Err(_) => 2,
         });
+        let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
+        self.engine.authorize(now, &mut host);
     }
 
     /// Applies one input; what must be done about it lands in `out`.

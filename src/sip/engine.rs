@@ -309,6 +309,11 @@ impl Engine {
         self.notifier.refresh(resource)
     }
 
+    /// Asks policy again about subscriptions that came back: it may have changed while we were away.
+    pub fn authorize<H: Host>(&mut self, now: Time, host: &mut H) {
+        self.authorize_again(now, host);
+    }
+
     /// How many subscriptions there are.
     pub fn subscriptions(&self) -> usize {
         self.notifier.len()

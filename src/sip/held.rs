@@ -195,7 +195,11 @@ impl Engine {
     fn break_promise<H: Host>(&mut self, now: Time, held: HeldAnswer, host: &mut H, out: &mut Outbox) {
         let HeldAnswer { flow, bytes, key, promise } = held;
         let pause = self.config.overload.retry_after.as_secs() as u32;
-        let reply = Reply::with(503, Detail::RetryAfter(pause));
+        let tag = match promise {
+            Promise::Published { .. } => None,
+            Promise::Subscribed { tag, .. } | Promise::Refreshed { tag, .. } => Some(tag),
+        };
+        let reply = Reply { status: 503, tag, detail: Detail::RetryAfter(pause) };
         let from = out.bytes.len();
         write::status_line(&mut out.bytes, reply.status);
         out.bytes.extend_from_slice(echoed(&bytes));

@@ -18,7 +18,7 @@ pub const TAG_LEN: usize = 27;
 pub const BRANCH_LEN: usize = 34;
 
 /// A tag of ours.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Tag {
     /// Whose.
     pub slot: Slot,

@@ -17,7 +17,7 @@ use lamplighter_model::explain::WatcherExplanation;
 use lamplighter_model::hash::Map;
 use lamplighter_model::package::PackageId;
 use lamplighter_model::wheel::Wheel;
-use lamplighter_model::{Config, Flow, ProfileId, ResourceId, Seed, Slot, Time, Transport};
+use lamplighter_model::{Config, Flow, ProfileId, ResourceId, Seed, Time, Transport};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use smallvec::SmallVec;
@@ -46,7 +46,9 @@ pub(crate) struct Notifier {
     seed: Seed,
     random: ChaCha8Rng,
     /// The places of subscriptions that came back from the store when the place that their tag names was taken.
-    moved: Map<(Slot, u32), u32>,
+    moved: Map<Tag, u32>,
+    /// Until then requests may come that were sent first before the restart.
+    resumed: Time,
     stop: Option<Stop>,
     restart: Option<Restart>,
 }
@@ -102,6 +104,7 @@ impl Notifier {
             seed,
             random: ChaCha8Rng::from_seed(secret),
             moved: Map::with_hasher(seed),
+            resumed: Time::default(),
             stop: None,
             restart: None,
         }
@@ -184,7 +187,7 @@ impl Notifier {
             Some((_, timer)) => self.wheel.cancel(timer),
             None => {}
         }
-        subscription.timer = Some((due, self.wheel.arm(due, index)));
+        subscription.timer = (due != Time::NEVER).then(|| (due, self.wheel.arm(due, index)));
     }
 
     pub fn stop(&mut self, now: Time) {
@@ -194,8 +197,7 @@ impl Notifier {
     /// The place of the subscription with this tag, which names it unless it came back from another shard.
     fn find(&self, tag: Tag) -> Option<u32> {
         let fits = |index: &u32| matches!(self.subscriptions.get(*index as usize), Some(Some(one)) if one.tag == tag);
-        let moved = || self.moved.get(&(tag.slot, tag.index)).copied().filter(fits);
-        Some(tag.index).filter(fits).or_else(moved)
+        Some(tag.index).filter(fits).or_else(|| self.moved.get(&tag).copied())
     }
 
     /// What the subscription with this tag watches.
@@ -204,14 +206,10 @@ impl Notifier {
         self.subscriptions[index as usize].as_ref().map(|one| one.resource)
     }
 
-    /// The same for a branch.
+    /// The place of the subscription with this branch, which always names it.
     fn find_branch(&self, branch: Branch) -> Option<u32> {
-        let fits = |index: &u32| {
-            let one = self.subscriptions.get(*index as usize).and_then(Option::as_deref);
-            one.is_some_and(|one| one.key == branch.key && one.tag.slot == branch.slot)
-        };
-        let moved = || self.moved.get(&(branch.slot, branch.index)).copied().filter(fits);
-        Some(branch.index).filter(fits).or_else(moved)
+        let one = self.subscriptions.get(branch.index as usize)?.as_deref()?;
+        (one.key == branch.key && one.tag.slot == branch.slot).then_some(branch.index)
     }
 
     /// The subscription at a place, if it is still this one.
@@ -276,7 +274,7 @@ impl Notifier {
         let subscription = self.subscriptions[index as usize].take().expect("the index of a live subscription");
         self.free.push(index);
         if subscription.tag.index != index {
-            self.moved.remove(&(subscription.tag.slot, subscription.tag.index));
+            self.moved.remove(&subscription.tag);
         }
         self.leave(&subscription);
         if self.devices.get(&subscription.device) == Some(&index) {

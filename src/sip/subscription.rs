@@ -396,6 +396,7 @@ impl Subscription {
             (Delivery::Waiting(until) | Delivery::Resolving { until, .. } | Delivery::Unresolved(until), state) => {
                 if matches!(state, State::Ending(_)) { *until } else { (*until).min(self.until) }
             }
+            (_, State::Ending(_)) => Time::NEVER, // its last NOTIFY follows an answer that waits for the store
             _ => self.until,
         }
     }

@@ -17,6 +17,10 @@ use lamplighter_model::{Flow, ResourceId, Time};
 use rand_chacha::rand_core::RngCore;
 use std::time::Duration;
 
+/// The largest number of a NOTIFY that is believed; far more than ever come to be, and half of what a CSeq may be (RFC
+/// 3261 section 8.1.1.5).
+const MOST_RESERVED: u32 = 1 << 30;
+
 /// A record that makes no sense; it stays in the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("it is no subscription that can go on")]
@@ -32,6 +36,13 @@ impl Engine {
     ) -> Result<(), Unusable> {
         let config = self.config.clone();
         let tag = Tag::read(record.local_tag.as_bytes()).ok_or(Unusable)?;
+        let markup = |entity: &str| entity.contains(['<', '>', '"']);
+        if record.reserved > MOST_RESERVED
+            || !are_routes(&record.routes)
+            || record.entity.as_deref().is_some_and(markup)
+        {
+            return Err(Unusable);
+        }
         let remote_tag = NameAddr::read(&record.watcher).and_then(|watcher| watcher.tag()).ok_or(Unusable)?;
         let dialog = self.seed.fingerprint(&[&record.call_id, remote_tag]);
         let formats = config.packages.get(package).formats();
@@ -52,8 +63,13 @@ impl Engine {
             Some(listener) => Flow { listener: listener as u8, ..flow },
             None => towards(&config.listeners, flow, record.transport, record.remote).ok_or(Unusable)?,
         };
-        let key = self.notifier.random.next_u32();
-        let branch = Branch { slot: tag.slot, index: tag.index, cseq: 0, key };
+        let notifier = &mut self.notifier;
+        let room = config.limits.subscriptions.saturating_mul(2);
+        let taken = |index: u32| matches!(notifier.subscriptions.get(index as usize), Some(Some(_)));
+        let moves = taken(tag.index) || tag.index as usize >= room;
+        let index = if moves { notifier.subscriptions.len() as u32 } else { tag.index };
+        let key = notifier.random.next_u32();
+        let branch = Branch { slot: tag.slot, index, cseq: 0, key };
         let parts = Parts {
             target: &record.target,
             routes: &record.routes,
@@ -67,16 +83,9 @@ impl Engine {
             true => Delivery::Dormant(again(&record.target, record.source, flow, &config.listeners)),
             false => Delivery::Idle,
         };
-        let notifier = &mut self.notifier;
-        let room = config.limits.subscriptions.saturating_mul(2);
-        let taken = |index: u32| matches!(notifier.subscriptions.get(index as usize), Some(Some(_)));
-        let index = if taken(tag.index) || tag.index as usize >= room {
-            let index = notifier.subscriptions.len() as u32;
-            notifier.moved.insert((tag.slot, tag.index), index);
-            index
-        } else {
-            tag.index
-        };
+        if moves {
+            notifier.moved.insert(tag, index);
+        }
         *notifier.sources.entry(record.source).or_default() += 1;
         let active = record.active;
         notifier.add(
@@ -97,7 +106,8 @@ impl Engine {
                 reserved: record.reserved.max(1),
                 safe: record.reserved,
                 held: false,
-                remote_cseq: record.remote_cseq,
+                // The answer may be lost, and the request come again.
+                remote_cseq: record.remote_cseq.saturating_sub(1),
                 version: record.reserved,
                 until: record.until,
                 stored: record.until,
@@ -123,6 +133,7 @@ impl Engine {
     /// Everything is back: watchers are told what is true from now on. `urgency` says how soon, the least first.
     pub fn resume(&mut self, now: Time, urgency: impl Fn(ResourceId) -> u8) {
         let notifier = &mut self.notifier;
+        notifier.resumed = now + self.config.timers.t1 * 64;
         let all = notifier.subscriptions.iter().enumerate().rev();
         notifier.free = all.clone().filter(|(_, one)| one.is_none()).map(|(index, _)| index as u32).collect();
         let live = all.filter_map(|(index, one)| {
@@ -156,5 +167,19 @@ impl Engine {
                 self.notifier.queue(index);
             }
         }
+    }
+}
+
+/// Whether these are Route header lines and nothing else.
+fn are_routes(lines: &[u8]) -> bool {
+    let is_route = |line: &[u8]| {
+        let route = line.strip_prefix(b"Route: ").and_then(NameAddr::read);
+        route.is_some() && !line.iter().any(u8::is_ascii_control)
+    };
+    match lines.strip_suffix(b"\r\n") {
+        Some(lines) => {
+            lines.split(|byte| *byte == b'\n').all(|line| is_route(line.strip_suffix(b"\r").unwrap_or(line)))
+        }
+        None => lines.is_empty(),
     }
 }

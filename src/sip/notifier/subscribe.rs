@@ -29,6 +29,9 @@ impl Engine {
         host: &mut H,
         out: &mut Outbox,
     ) {
+        if let Some(tag) = self.sent_again(request, address) {
+            return self.resubscribe(request, key, tag, host, out);
+        }
         match self.try_subscribe(request, address, host) {
             Err(refusal) => self.conclude(request, key, refusal, out),
             Ok((index, reply)) => {
@@ -42,6 +45,21 @@ impl Engine {
                 self.deliver(request.now, index, host, out);
             }
         }
+    }
+
+    /// The subscription that this request has made before a restart, if it was sent again since: its answer is lost.
+    fn sent_again(&self, request: &Request<'_>, address: &str) -> Option<Tag> {
+        let Request { now, message, essentials, .. } = *request;
+        if now >= self.notifier.resumed {
+            return None;
+        }
+        let package = self.package(request).ok()?;
+        let profile = self.config.profiles.choose(message.first(Name::UserAgent).unwrap_or(b""));
+        let format = self.accepted(request, package, self.config.profiles.get(profile)).ok()?;
+        let (device, _) = self.device(request, package, format, address);
+        let one = self.notifier.subscriptions[*self.notifier.devices.get(&device)? as usize].as_deref()?;
+        let dialog = self.seed.fingerprint(&[essentials.call_id, essentials.from.tag()?]);
+        (one.dialog == dialog && one.remote_cseq.checked_add(1) == Some(essentials.cseq)).then_some(one.tag)
     }
 
     /// How safe subscriptions must be.
@@ -314,7 +332,7 @@ impl Engine {
             || old_flow.listener != new_flow.listener
             || old_flow.local != new_flow.local;
         if moved && contact(message).is_some() {
-            let branch = Branch { slot: tag.slot, index: tag.index, cseq: 0, key: subscription.key };
+            let branch = Branch { slot: tag.slot, index, cseq: 0, key: subscription.key };
             let head = Head::new(&config, new_flow, message, essentials, branch, tag, Some(&subscription.head));
             subscription.head = head.map_err(|error| match error {
                 BadHead::Contact => Reply::status(400),

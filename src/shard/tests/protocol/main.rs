@@ -1,32 +1,43 @@
-//! The rules of RFC 3261, RFC 3903 and RFC 6665 as a peer sees them: one shard, simulated time, messages as text.
+//! The rules of RFC 3261, RFC 3903 and RFC 6665 as a peer sees them: whole shards, simulated time, messages as text.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test may fail by panic")]
 
 mod notifier;
 mod publication;
 mod request;
+mod store;
 
 use lamplighter_model::access::{Access, Action, Rule};
 use lamplighter_model::config::{Config, Limits, Listener, Notify, Overload, Profile, Profiles, Timers};
+use lamplighter_model::explain::Trace;
 use lamplighter_model::package::Expires;
 use lamplighter_model::{
-    Addresses, Answer, Change, Command, Counters, Flow, Input, Outbox, Output, Packages, Record, Time, Transport,
+    Addresses, Answer, Change, Command, Counters, Durabilities, Durability, Flow, Input, Outbox, Output, Packages,
+    Record, Seed, Slot, Time, Transport,
 };
 use lamplighter_shard::Shard;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A gateway of one shard in a network of text.
+/// A gateway, most often of one shard, in a network of text.
 pub struct Gateway {
     pub now: Time,
-    shard: Shard,
+    shards: Vec<Shard>,
     pub config: Config,
     /// States that changed, as the mirror would see them.
     pub changes: Vec<Change>,
     pub resolving: Vec<(u64, String)>,
     pub counters: Arc<Counters>,
     pub records: Vec<Record>,
+    /// What each shard has handed to the store, with its numbers.
+    log: Vec<(usize, u64, Record)>,
+    pub traces: Vec<Trace>,
+    pub answers: Vec<(u64, Answer)>,
+    /// What the store has kept of earlier lives.
+    pub disk: store::Disk,
+    /// How often it was started.
+    lives: u8,
 }
 
 /// A message that the gateway sent.
@@ -93,14 +104,79 @@ impl Gateway {
     pub fn with(config: Config) -> Self {
         let now = Time::from_micros(1_800_000_000_000_000);
         let counters = Arc::new(Counters::default());
-        let shard = Shard::new(Arc::new(config.clone()), 0, Seed(7, 7), [7; 32], now, counters.clone());
-        Self { now, shard, config, changes: Vec::new(), resolving: Vec::new(), counters, records: Vec::new() }
+        let mut gateway = Self {
+            now,
+            shards: Vec::new(),
+            config,
+            changes: Vec::new(),
+            resolving: Vec::new(),
+            counters,
+            records: Vec::new(),
+            log: Vec::new(),
+            traces: Vec::new(),
+            answers: Vec::new(),
+            disk: store::Disk::default(),
+            lives: 0,
+        };
+        gateway.start();
+        gateway
     }
 
+    /// New shards that know nothing. The seed belongs to the store; the secret is another each time.
+    fn start(&mut self) {
+        self.lives += 1;
+        let config = Arc::new(self.config.clone());
+        let secret = [6 + self.lives; 32];
+        let shard = |number| Shard::new(config.clone(), number, Seed(7, 7), secret, self.now, self.counters.clone());
+        self.shards = (0..self.config.shards).map(shard).collect();
+    }
+
+    /// Gives a message to whom it belongs, a command to the shard of its presentity, and anything else to all.
     fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
-        let mut out = Outbox::default();
         let mut sent = Vec::new();
-        self.shard.handle(self.now, input, &mut out);
+        match input {
+            Input::Datagram { flow, bytes, age } => {
+                if let Some(owner) = self.hand(0, Input::Datagram { flow, bytes, age }, &mut sent) {
+                    self.hand(owner, Input::Datagram { flow, bytes, age }, &mut sent);
+                }
+            }
+            Input::Command { ticket, command } => {
+                let owner = match &command {
+                    Command::Publish(publish) => Slot::of(&publish.resource).shard(self.config.shards),
+                    Command::Explain { resource }
+                    | Command::Refresh { resource }
+                    | Command::Trace { resource, .. }
+                    | Command::Watchers { resource: Some(resource), .. } => {
+                        Slot::of(resource).shard(self.config.shards)
+                    }
+                    Command::Watchers { resource: None, .. } => 0,
+                };
+                self.hand(usize::from(owner), Input::Command { ticket, command }, &mut sent);
+            }
+            Input::Resolved { query, targets } => drop(self.hand(0, Input::Resolved { query, targets }, &mut sent)),
+            other => {
+                for number in 0..self.shards.len() {
+                    let same = match &other {
+                        Input::Closed(flow) => Input::Closed(*flow),
+                        Input::Saved { written, committed } => {
+                            Input::Saved { written: *written, committed: *committed }
+                        }
+                        Input::StoreFailing(failing) => Input::StoreFailing(*failing),
+                        Input::Config(config) => Input::Config(config.clone()),
+                        Input::Stop => Input::Stop,
+                        _ => Input::Tick,
+                    };
+                    self.hand(number, same, &mut sent);
+                }
+            }
+        }
+        sent
+    }
+
+    /// One shard's turns until it has nothing more to do now; to which other shard the message belongs.
+    fn hand(&mut self, number: usize, input: Input<'_>, sent: &mut Vec<Sent>) -> Option<usize> {
+        let (mut out, mut owner) = (Outbox::default(), None);
+        self.shards[number].handle(self.now, input, &mut out);
         loop {
             for output in &out.outputs {
                 if let Output::Send { flow, at } = output {
@@ -109,19 +185,25 @@ impl Gateway {
             }
             for output in out.outputs.drain(..) {
                 match output {
-                    Output::Save { record, .. } => self.records.push(record),
+                    Output::Save { number: count, record } => {
+                        self.log.push((number, count, record.clone()));
+                        self.records.push(record);
+                    }
                     Output::Change(change) => self.changes.push(change),
                     Output::Resolve { query, host, .. } => self.resolving.push((query, host.into())),
-                    _ => {}
+                    Output::Forward { shard, .. } => owner = Some(usize::from(shard)),
+                    Output::Trace(trace) => self.traces.push(trace),
+                    Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
+                    Output::Send { .. } | Output::Close(_) => {}
                 }
             }
-            if self.shard.deadline().is_none_or(|due| due > self.now) {
-                return sent;
+            if self.shards[number].deadline().is_none_or(|due| due > self.now) {
+                return owner;
             }
             out.clear();
-            self.shard.handle(self.now, Input::Tick, &mut out);
+            self.shards[number].handle(self.now, Input::Tick, &mut out);
             if out.outputs.is_empty() {
-                return sent;
+                return owner;
             }
         }
     }
@@ -131,7 +213,7 @@ impl Gateway {
         let (bytes, mut out) = (wire(text), Outbox::default());
         let flow = Flow::udp(0, source.parse().unwrap());
         let input = Input::Datagram { flow, bytes: bytes.as_bytes(), age: Duration::ZERO };
-        self.shard.handle(self.now, input, &mut out);
+        self.shards[0].handle(self.now, input, &mut out);
         let sent = |output: &Output| match output {
             Output::Send { flow, at } => {
                 Some(Sent { flow: *flow, text: String::from_utf8(out.slice(at).to_vec()).unwrap() })
@@ -175,7 +257,7 @@ impl Gateway {
     pub fn wait(&mut self, time: Duration) -> Vec<Sent> {
         let end = self.now + time;
         let mut sent = Vec::new();
-        while let Some(due) = self.shard.deadline()
+        while let Some(due) = self.deadline()
             && due <= end
         {
             self.now = self.now.max(due);
@@ -203,23 +285,30 @@ impl Gateway {
 
     /// When the gateway wants to be woken.
     pub fn deadline(&self) -> Option<Time> {
-        self.shard.deadline()
+        self.shards.iter().filter_map(Shard::deadline).min()
     }
 
     pub fn load(&self) -> (usize, usize) {
-        self.shard.load()
+        let loads = self.shards.iter().map(Shard::load);
+        loads.fold((0, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
+    }
+
+    /// What is answered to a command; `None`: the answer waits.
+    pub fn command(&mut self, command: Command) -> Option<Answer> {
+        self.answers.clear();
+        assert!(self.handle(Input::Command { ticket: 9, command }).is_empty(), "a command is not answered by messages");
+        let answer = self.answers.pop();
+        answer.map(|(ticket, answer)| {
+            assert_eq!(ticket, 9);
+            answer
+        })
     }
 
     pub fn explain(&mut self, resource: &str) -> lamplighter_model::explain::Explanation {
-        let mut out = Outbox::default();
-        let command = Command::Explain { resource: resource.into() };
-        self.shard.handle(self.now, Input::Command { ticket: 9, command }, &mut out);
-        for output in out.outputs {
-            if let Output::Answer { ticket: 9, answer: Answer::Explain(explanation) } = output {
-                return *explanation;
-            }
+        match self.command(Command::Explain { resource: resource.into() }) {
+            Some(Answer::Explain(explanation)) => *explanation,
+            other => panic!("no explanation but {other:?}"),
         }
-        panic!("no answer")
     }
 }
 

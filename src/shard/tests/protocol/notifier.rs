@@ -473,7 +473,8 @@ fn a_subscription_without_a_notify_leaves_no_record() {
     let tag = to_tag(answer(&gateway.udp(PHONE, &by_name("w", 1, "", "a.example.net", "")))).to_owned();
     gateway.udp(PHONE, &by_name("w", 2, &tag, "b.example.net", ""));
     gateway.wait(Duration::from_secs(700));
-    assert_eq!((gateway.load().0, gateway.records.len()), (0, 0));
+    gateway.save();
+    assert_eq!((gateway.load().0, gateway.disk.subscriptions().len()), (0, 0));
 }
 
 /// Where a NOTIFY goes: route set, flow, Contact.
