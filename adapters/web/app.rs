@@ -1,16 +1,21 @@
 //! What all connections share.
 
-use crate::config::Config;
-use crate::lane::Lane;
+use crate::auth::{Authority, Groups, Principal};
+use crate::bucket::Bucket;
+use crate::config::{Config, Limits};
+use crate::directory::{Directory, Shelf};
+use crate::lane::{Lane, Watched};
 use crate::metrics::Metrics;
-use lamplighter_port::{Port, Scope};
-use std::collections::{BTreeMap, HashMap};
+use crate::rates::Rates;
+use crate::replies::Replies;
+use lamplighter_port::{Port, Tap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::RandomState;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// What the gateway tells the web adapter about itself.
@@ -20,14 +25,29 @@ pub struct Admin {
     pub metrics: Arc<dyn Fn(&mut String) + Send + Sync>,
     /// Whether all is well, apart from shards and hub, which are asked; else what is not.
     pub ready: Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
+    /// Changes when files that the web side reads are to be read again.
+    pub reload: watch::Receiver<u64>,
 }
+
+/// The name of those who need not sign in.
+const ANYBODY: &str = "anonymous";
+/// Addresses whose handshakes are counted at once; beyond, others share what is left.
+const ADDRESSES: usize = 10_000;
 
 /// What all connections share.
 pub(crate) struct App {
     pub config: Config,
     pub port: Port,
     pub admin: Admin,
+    /// Who may do what.
+    pub auth: Authority,
     pub metrics: Metrics,
+    /// The last hour.
+    pub rates: Rates,
+    /// Answers to requests that may come twice.
+    pub replies: Replies,
+    /// The directory.
+    pub shelf: Arc<Shelf>,
     /// Turns true when the gateway stops.
     pub stop: watch::Receiver<bool>,
     /// Flushes of all connections fall on the same ticks from here, so that they share frames.
@@ -36,6 +56,12 @@ pub(crate) struct App {
     lanes: Mutex<HashMap<u64, Vec<Weak<Lane>>>>,
     readers: Mutex<BTreeMap<u64, Arc<Reader>>>,
     next: AtomicU64,
+    /// The groups of the directory.
+    pub groups: OnceLock<Groups>,
+    /// The connections of each principal, oldest first.
+    sessions: Mutex<HashMap<String, VecDeque<Weak<Reader>>>>,
+    /// Handshakes of each address.
+    pub handshakes: Mutex<Handshakes>,
 }
 
 /// A feed connection as `explain` and metrics see it.
@@ -44,37 +70,124 @@ pub(crate) struct Reader {
     pub peer: SocketAddr,
     /// What it called itself.
     pub client: Mutex<String>,
+    /// The name of its principal.
+    pub principal: Mutex<String>,
     /// Since when, milliseconds since the epoch.
     pub since: u64,
     /// How far it has come.
     pub rev: AtomicU64,
+    /// How many subscriptions it has.
+    pub subscriptions: AtomicU64,
+    /// States it was sent that stand for several changes.
+    pub conflated: AtomicU64,
     /// What it watches.
     pub lane: Mutex<Option<Arc<Lane>>>,
+    end: OnceLock<(u16, &'static str)>,
+    ending: Notify,
+}
+
+impl Reader {
+    /// Ends the connection with this close code, if nobody else has done so.
+    pub(crate) fn end(&self, code: u16, reason: &'static str) {
+        if self.end.set((code, reason)).is_ok() {
+            self.ending.notify_one();
+        }
+    }
+
+    /// Returns once somebody has ended it.
+    pub(crate) async fn ended(&self) -> (u16, &'static str) {
+        loop {
+            if let Some(end) = self.end.get() {
+                return *end;
+            }
+            self.ending.notified().await;
+        }
+    }
 }
 
 impl App {
-    pub(crate) fn new(config: Config, port: Port, admin: Admin, stop: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        auth: Authority,
+        shelf: Shelf,
+        port: Port,
+        admin: Admin,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let shelf = Arc::new(shelf);
+        let groups: Groups = {
+            let shelf = Arc::clone(&shelf);
+            Arc::new(move |name| shelf.now().group(name))
+        };
         Self {
             config,
             port,
             admin,
+            auth,
             metrics: Metrics::default(),
+            rates: Rates::default(),
+            replies: Replies::default(),
+            shelf,
             stop,
             start: Instant::now(),
             hash: RandomState::new(),
             lanes: Mutex::default(),
             readers: Mutex::default(),
             next: AtomicU64::new(1),
+            groups: OnceLock::from(groups),
+            sessions: Mutex::default(),
+            handshakes: Mutex::default(),
         }
     }
 
-    /// The lane of this scope, shared with others who watch the same.
-    pub(crate) fn lane(&self, scope: Scope) -> Arc<Lane> {
+    /// The directory as it is now.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.shelf.now()
+    }
+
+    /// Reads the directory's file again. Nothing changes when it is wrong.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        self.shelf.reload(&self.port.addresses())
+    }
+
+    /// The metrics page.
+    pub(crate) fn metrics_text(&self) -> String {
+        let mut text = String::new();
+        (self.admin.metrics)(&mut text);
+        self.port.metrics(&mut text);
+        self.metrics.write(&mut text, self.lag());
+        text
+    }
+
+    /// The members of a group of the directory, canonical addresses; `None`: there is none of that name.
+    pub(crate) fn group(&self, name: &str) -> Option<Arc<[String]>> {
+        self.groups.get()?(name)
+    }
+
+    /// Gives a connection to its principal. Where that has too many, the oldest makes room.
+    pub(crate) fn admit(&self, principal: &Principal, reader: &Arc<Reader>) {
+        principal.name().clone_into(&mut reader.principal.lock().unwrap_or_else(PoisonError::into_inner));
+        // Without an authority all are one.
+        if principal.name() == ANYBODY {
+            return;
+        }
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = sessions.entry(principal.name().to_owned()).or_default();
+        own.retain(|one| one.strong_count() > 0);
+        own.push_back(Arc::downgrade(reader));
+        while own.len() > self.config.limits.connections_per_principal.max(1) {
+            if let Some(oldest) = own.pop_front().and_then(|one| one.upgrade()) {
+                oldest.end(4409, "replaced by a newer connection");
+            }
+        }
+    }
+
+    /// The lane of what is watched, shared with others who watch the same.
+    pub(crate) fn lane(&self, watched: Watched, tap: Option<Arc<Tap>>) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let print = scope.fingerprint(&self.hash);
-        if let Some(lane) =
-            lanes.get(&print).into_iter().flatten().filter_map(Weak::upgrade).find(|it| it.scope == scope)
-        {
+        let print = watched.fingerprint(&self.hash);
+        let mut same = lanes.get(&print).into_iter().flatten().filter_map(Weak::upgrade);
+        if let Some(lane) = same.find(|lane| lane.is_of(&watched)) {
             return lane;
         }
         // Forget those that nobody watches any more, when it may pay.
@@ -84,7 +197,7 @@ impl App {
                 !same.is_empty()
             });
         }
-        let lane = Arc::new(Lane::new(scope));
+        let lane = Arc::new(Lane::new(watched, tap));
         lanes.entry(print).or_default().push(Arc::downgrade(&lane));
         lane
     }
@@ -95,9 +208,14 @@ impl App {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             peer,
             client: Mutex::default(),
+            principal: Mutex::default(),
             since: wall().as_millis() as u64,
             rev: AtomicU64::new(0),
+            subscriptions: AtomicU64::new(0),
+            conflated: AtomicU64::new(0),
             lane: Mutex::default(),
+            end: OnceLock::new(),
+            ending: Notify::new(),
         });
         self.metrics.connected.fetch_add(1, Ordering::Relaxed);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,6 +237,31 @@ impl App {
     }
 }
 
+/// How many handshakes each address has made of late.
+#[derive(Default)]
+pub(crate) struct Handshakes(HashMap<IpAddr, Bucket>);
+
+impl Handshakes {
+    /// Whether this address may connect to the feed now; else how long it has to wait. Half an IPv6 address is what one
+    /// customer has.
+    pub(crate) fn take(&mut self, from: IpAddr, limits: &Limits, now: Instant) -> Option<Duration> {
+        let from = match from.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+            v4 => v4,
+        };
+        if self.0.len() >= ADDRESSES && !self.0.contains_key(&from) {
+            self.0.retain(|_, bucket| !bucket.is_idle(now));
+        }
+        let key = if self.0.len() >= ADDRESSES && !self.0.contains_key(&from) {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        } else {
+            from
+        };
+        let bucket = || Bucket::new(limits.handshakes_per_second, limits.handshake_burst);
+        self.0.entry(key).or_insert_with(bucket).take(now)
+    }
+}
+
 /// Takes the connection off the list when dropped.
 pub(crate) struct Enlisted {
     pub app: Arc<App>,
@@ -129,6 +272,14 @@ impl Drop for Enlisted {
     fn drop(&mut self) {
         self.app.metrics.connected.fetch_sub(1, Ordering::Relaxed);
         self.app.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.reader.number);
+        let name = std::mem::take(&mut *self.reader.principal.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut sessions = self.app.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = sessions.get_mut(&name) {
+            own.retain(|one| !std::ptr::eq(one.as_ptr(), Arc::as_ptr(&self.reader)));
+            if own.is_empty() {
+                sessions.remove(&name);
+            }
+        }
     }
 }
 

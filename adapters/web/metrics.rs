@@ -8,6 +8,7 @@ use std::time::Duration;
 
 #[derive(Default)]
 pub(crate) struct Metrics {
+    pub auth: crate::auth::Reasons,
     pub connected: AtomicU64,
     pub subscriptions: AtomicU64,
     pub items: AtomicU64,
@@ -19,10 +20,14 @@ pub(crate) struct Metrics {
     pub resumed: AtomicU64,
     pub resume_refused: AtomicU64,
     pub resets: AtomicU64,
+    pub conflated: AtomicU64,
+    pub limited: AtomicU64,
+    pub events: AtomicU64,
     pub encoded: AtomicU64,
     pub shared: AtomicU64,
     pub items_per_frame: Histogram<8>,
     pub bus_to_socket: Histogram<10>,
+    pub flush: Histogram<10>,
     pub http_seconds: Histogram<10>,
     requests: Mutex<BTreeMap<(String, u16), u64>>,
 }
@@ -84,7 +89,12 @@ impl Metrics {
         };
         one("ws_connections", "gauge", "Feed connections.", &[("", &self.connected)]);
         one("ws_subscriptions", "gauge", "Subscriptions of feed connections.", &[("", &self.subscriptions)]);
-        let results = [("{result=\"ok\"}", &self.connect_ok), ("{result=\"refused\"}", &self.connect_refused)];
+        one("sse_connections", "gauge", "Streams of server-sent events.", &[("", &self.events)]);
+        let results = [
+            ("{result=\"ok\"}", &self.connect_ok),
+            ("{result=\"refused\"}", &self.connect_refused),
+            ("{result=\"limited\"}", &self.limited),
+        ];
         one("ws_connect_total", "counter", "Feed connections, by what became of hello.", &results);
         one("feed_items_sent_total", "counter", "States sent.", &[("", &self.items)]);
         one("feed_frames_sent_total", "counter", "Frames sent.", &[("", &self.frames)]);
@@ -96,6 +106,8 @@ impl Metrics {
             "Frames with changes that another had encoded.",
             &[("", &self.shared)],
         );
+        let help = "States sent that stand for several changes since the client's cursor.";
+        one("feed_conflated_total", "counter", help, &[("", &self.conflated)]);
         one("feed_slow_closed_total", "counter", "Connections closed because they took nothing.", &[("", &self.slow)]);
         one("feed_reset_total", "counter", "Subscriptions that fell behind and began afresh.", &[("", &self.resets)]);
         let results = [("{result=\"resumed\"}", &self.resumed), ("{result=\"afresh\"}", &self.resume_refused)];
@@ -105,7 +117,9 @@ impl Metrics {
         self.items_per_frame.write(out, "feed_items_per_frame", "Changed states in a frame.", &SIZES, 1.0);
         let help = "From a change in the bus to the socket, for the oldest change of a frame.";
         self.bus_to_socket.write(out, "bus_to_socket_seconds", help, &DELAYS, 1e-6);
+        self.flush.write(out, "feed_flush_seconds", "Time to hand one flush to the socket.", &DELAYS, 1e-6);
         self.http_seconds.write(out, "http_request_seconds", "Time to answer a request.", &DELAYS, 1e-6);
+        self.auth.write(out);
         let _ = write!(out, "# HELP http_requests_total Requests answered.\n# TYPE http_requests_total counter\n");
         for ((route, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "http_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}");

@@ -1,19 +1,25 @@
 //! One feed connection: protocol `presence.v1`.
 
 use crate::app::{App, Enlisted, stopped, wall};
-use crate::command::{Command, Reading, Refused, Sub, Wanted, read};
-use crate::lane::{self, Lane, push_items};
+use crate::auth::{self, Principal};
+use crate::bucket::Bucket;
+use crate::command::{Command, Hello, Publish, Reading, Refused, read};
+use crate::metrics::DELAYS;
 use crate::problem::{Kind, Problem};
+use crate::watch::Watch;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::StreamExt;
-use lamplighter_port::{Item, Scope, Selector, push_json_string};
+use futures_util::future::BoxFuture;
+use lamplighter_model::{PublishCommand, PublishError, PublishedLease};
+use lamplighter_port::Busy;
 use serde_json::{Value, json};
-use std::fmt::Write;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// The subprotocol.
 pub(crate) const PROTOCOL: &str = "presence.v1";
@@ -22,10 +28,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const SLOW_GOODBYE: Duration = Duration::from_secs(5);
 /// The same when the gateway stops, which does not wait for those who do not listen.
 const LAST_GOODBYE: Duration = Duration::from_millis(250);
-/// Frames of one flush before the client's own frames get their turn.
-const BURST: usize = 32;
 /// Commands refused in a row for their rate before the connection is closed.
 const PATIENCE: u32 = 100;
+/// How long before its token ends a client is told.
+const WARNING: Duration = Duration::from_secs(60);
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -37,49 +43,107 @@ enum End {
 }
 
 const SLOW: End = End::Close(4408, "slow consumer");
+const EXPIRED: End = End::Close(4401, "the token has expired");
 
 struct Session {
     app: Arc<App>,
     me: Enlisted,
     socket: WebSocket,
-    subs: Vec<Subscription>,
-    /// Everything in scope of all subscriptions up to here has been sent.
-    rev: u64,
-    /// The newest cursor that the client has been told.
-    told: u64,
-    lane: Option<Arc<Lane>>,
+    /// None before `hello` is answered.
+    watch: Option<Box<Watch>>,
+    lease: Option<Lease>,
+    /// The cursor of the first subscription, if that brings none.
+    resume: Option<String>,
     flush_every: Duration,
     bucket: Bucket,
+    publications: Publications,
     /// Nothing was sent since the last heartbeat.
     quiet: bool,
     /// Pings since something was received.
     unanswered: u32,
 }
 
-struct Subscription {
-    name: String,
-    scope: Scope,
-    matched: usize,
+/// How long the principal's token holds.
+struct Lease {
+    ends: Instant,
+    warned: bool,
+}
+
+impl Lease {
+    fn of(principal: &Principal) -> Option<Self> {
+        let left = Duration::from_millis(principal.expires()?).saturating_sub(wall());
+        Some(Self { ends: Instant::now() + left.min(Duration::from_secs(1 << 30)), warned: false })
+    }
+
+    /// When there is something to do about it.
+    fn due(&self) -> Instant {
+        if self.warned { self.ends } else { self.ends.checked_sub(WARNING).unwrap_or(self.ends) }
+    }
+}
+
+/// What the client publishes: one at a time, so that its order is kept.
+#[derive(Default)]
+struct Publications {
+    under_way: Option<BoxFuture<'static, (Todo, Answer)>>,
+    waiting: VecDeque<(Todo, PublishCommand)>,
+}
+
+type Answer = Result<Result<PublishedLease, PublishError>, Busy>;
+
+/// The command that is to be answered.
+struct Todo {
+    id: u64,
+    kind: String,
+    resource: Arc<str>,
+}
+
+impl Publications {
+    fn start(&mut self, app: &Arc<App>) {
+        if self.under_way.is_none()
+            && let Some((todo, command)) = self.waiting.pop_front()
+        {
+            let app = Arc::clone(app);
+            self.under_way = Some(Box::pin(async move { (todo, app.port.publish(command).await) }));
+        }
+    }
+
+    /// The next answer; never, if nothing is under way.
+    async fn next(&mut self) -> (Todo, Answer) {
+        match &mut self.under_way {
+            Some(publishing) => {
+                let answer = publishing.await;
+                self.under_way = None;
+                answer
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Serves one client until it leaves, misbehaves, or the gateway stops. `known`: it speaks a version that we speak.
-pub(crate) async fn session(app: Arc<App>, socket: WebSocket, peer: SocketAddr, known: bool) {
+/// `principal`: the upgrade brought credentials.
+pub(crate) async fn session(
+    app: Arc<App>,
+    socket: WebSocket,
+    peer: SocketAddr,
+    known: bool,
+    principal: Option<Principal>,
+) {
     let me = app.enlist(peer);
     let mut session = Session {
         bucket: Bucket::new(app.config.limits.commands_per_second, app.config.limits.command_burst),
         flush_every: app.config.flush_every,
         me,
         socket,
-        subs: Vec::new(),
-        rev: 0,
-        told: 0,
-        lane: None,
+        watch: None,
+        lease: None,
+        resume: None,
+        publications: Publications::default(),
         quiet: true,
         unanswered: 0,
         app,
     };
-    let end = session.run(known).await;
-    session.app.metrics.subscriptions.fetch_sub(session.subs.len() as u64, Relaxed);
+    let end = session.run(known, principal).await;
     tracing::debug!(session = session.me.reader.number, ?end, "feed connection ended");
     if let End::Close(code, reason) = end {
         if code == 4408 {
@@ -102,8 +166,8 @@ pub(crate) async fn session(app: Arc<App>, socket: WebSocket, peer: SocketAddr, 
 }
 
 impl Session {
-    async fn run(&mut self, known: bool) -> End {
-        let end = self.hello(known).await;
+    async fn run(&mut self, known: bool, principal: Option<Principal>) -> End {
+        let end = Box::pin(self.hello(known, principal)).await;
         let counted = if end.is_ok() { &self.app.metrics.connect_ok } else { &self.app.metrics.connect_refused };
         counted.fetch_add(1, Relaxed);
         match end {
@@ -113,7 +177,7 @@ impl Session {
     }
 
     /// The first frame must be `hello`.
-    async fn hello(&mut self, known: bool) -> Result<(), End> {
+    async fn hello(&mut self, known: bool, principal: Option<Principal>) -> Result<(), End> {
         if !known {
             let problem = Problem::new(Kind::UnsupportedVersion, format!("only {PROTOCOL} is spoken here"));
             self.send(problem.frame(None).into()).await?;
@@ -127,82 +191,127 @@ impl Session {
                 () = stopped(&mut stop) => return self.bye().await,
             };
             let message = message.map_err(|_| End::Close(4401, "no hello"))?;
-            match self.heard(message)? {
-                None => {}
-                Some(text) => match self.read(&text) {
-                    Ok((id, Command::Hello { client, flush })) => return self.welcome(id, client, flush).await,
-                    Ok((id, _)) => {
-                        let problem = Problem::new(Kind::Unauthenticated, "the first frame is hello");
-                        self.send(problem.frame(Some(id)).into()).await?;
-                        return Err(End::Close(4401, "no hello"));
-                    }
-                    Err(refused) => {
-                        self.refuse(&refused).await?;
-                        return Err(End::Close(4400, "bad frame"));
-                    }
-                },
-            }
+            let Some(text) = self.heard(message)? else { continue };
+            let (id, hello) = match self.read(&text) {
+                Ok((id, Command::Hello(hello))) => (id, hello),
+                Ok((id, _)) => {
+                    let problem = Problem::new(Kind::Unauthenticated, "the first frame is hello");
+                    self.send(problem.frame(Some(id)).into()).await?;
+                    return Err(End::Close(4401, "no hello"));
+                }
+                Err(refused) => {
+                    self.refuse(&refused).await?;
+                    return Err(End::Close(4400, "bad frame"));
+                }
+            };
+            let signed = match &hello.token {
+                Some(token) => {
+                    let signing = auth::token(&self.app, token, self.me.reader.peer.ip());
+                    let late = |_| Problem::new(Kind::UpstreamUnavailable, "the token could not be checked in time");
+                    timeout_at(deadline, signing).await.map_err(late).flatten()
+                }
+                None => principal.ok_or_else(|| Problem::new(Kind::Unauthenticated, "hello needs a token")),
+            };
+            return match signed {
+                Ok(principal) => self.welcome(id, hello, principal).await,
+                Err(problem) => {
+                    self.send(problem.frame(Some(id)).into()).await?;
+                    Err(End::Close(4401, "not signed in"))
+                }
+            };
         }
     }
 
-    async fn welcome(&mut self, id: u64, client: String, flush: Option<Duration>) -> Result<(), End> {
-        *self.me.reader.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
-        self.flush_every = flush.unwrap_or_default().max(self.app.config.flush_every);
+    async fn welcome(&mut self, id: u64, hello: Hello, principal: Principal) -> Result<(), End> {
+        *self.me.reader.client.lock().unwrap_or_else(PoisonError::into_inner) = hello.client;
+        self.flush_every = hello.flush.unwrap_or_default().max(self.app.config.flush_every);
+        self.resume = hello.resume;
+        self.lease = Lease::of(&principal);
+        self.app.admit(&principal, &self.me.reader);
         let (config, limits) = (&self.app.config, &self.app.config.limits);
-        let ok = json!({
+        let mut ok = json!({
             "t": "ok", "id": id, "proto": 1,
             "server": concat!("Lamplighter/", env!("CARGO_PKG_VERSION")),
             "session": format!("s-{}", self.me.reader.number),
             "epoch": self.app.port.epoch(),
             "heartbeat_s": config.ping_every.as_secs().max(1),
             "flush_ms": self.flush_every.as_millis() as u64,
-            "principal": "anonymous",
-            "features": [],
+            "principal": principal.name(),
+            "features": ["all", "fields", "group", "pub", "sse"],
             "limits": {
                 "subs": limits.subscriptions, "list": limits.list, "resources": limits.resources,
                 "frame": limits.frame, "cmds_per_s": limits.commands_per_second,
             },
         });
+        if let Some(expires) = principal.expires() {
+            ok["expires"] = expires.into();
+        }
+        self.watch = Some(Box::new(Watch::new(Arc::clone(&self.app), Arc::clone(&self.me.reader), principal)));
         self.send(ok.to_string().into()).await
     }
 
     async fn serve(&mut self) -> Result<(), End> {
         let mut head = self.app.port.head();
         let mut stop = self.app.stop.clone();
-        let ping_every = self.app.config.ping_every;
-        let mut heartbeat = interval_at(Instant::now() + ping_every, ping_every);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let reader = Arc::clone(&self.me.reader);
+        let (mut stopping, mut ended) = (pin!(stopped(&mut stop)), pin!(reader.ended()));
         // While holding, a change waits for the next tick and this connection is not woken for it.
-        let (mut holding, mut tick) = (false, Instant::now());
+        let (mut holding, mut tick) = (false, pin!(sleep_until(Instant::now())));
+        let mut beat = Instant::now() + self.app.config.ping_every;
+        let mut alarm = pin!(sleep_until(beat));
         loop {
-            let watching = self.lane.is_some();
+            let watching = self.watch.as_ref().is_some_and(|watch| watch.is_watching());
             tokio::select! {
                 message = self.socket.next() => {
                     if let Some(text) = self.heard(message)? {
-                        self.command(&text).await?;
-                        if self.lane.is_some() && *head.borrow() > self.rev {
-                            (holding, tick) = (true, Instant::now());
+                        Box::pin(self.command(&text)).await?;
+                        if self.is_behind(*head.borrow()) {
+                            holding = true;
+                            tick.as_mut().reset(Instant::now());
                         }
+                        let due = self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()));
+                        alarm.as_mut().reset(due);
                     }
                 }
                 changed = head.changed(), if watching && !holding => {
                     if changed.is_err() {
                         return Err(End::Close(1011, "the hub has ended"));
                     }
-                    (holding, tick) = (true, self.next_tick());
+                    holding = true;
+                    tick.as_mut().reset(self.next_tick());
                     self.flush().await?;
                 }
-                () = sleep_until(tick), if holding => {
-                    holding = *head.borrow_and_update() > self.rev && watching;
+                () = &mut tick, if holding => {
+                    holding = watching && self.is_behind(*head.borrow_and_update());
                     if holding {
-                        tick = self.next_tick();
+                        tick.as_mut().reset(self.next_tick());
                         self.flush().await?;
                     }
                 }
-                _ = heartbeat.tick() => self.beat().await?,
-                () = stopped(&mut stop) => return self.bye().await,
+                answer = self.publications.next(), if self.publications.under_way.is_some() => {
+                    self.published(answer).await?;
+                }
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    if self.lease.as_ref().is_some_and(|lease| lease.due() <= now) {
+                        self.expiring(now).await?;
+                    }
+                    if beat <= now {
+                        beat = now + self.app.config.ping_every;
+                        self.beat().await?;
+                    }
+                    let due = self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()));
+                    alarm.as_mut().reset(due);
+                }
+                (code, reason) = &mut ended => return Err(End::Close(code, reason)),
+                () = &mut stopping => return self.bye().await,
             }
         }
+    }
+
+    /// Whether something may have changed that the client has not been told.
+    fn is_behind(&self, head: u64) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.is_watching() && watch.rev() < head)
     }
 
     /// The tick of all connections that is nearest to one flush interval from now.
@@ -224,14 +333,15 @@ impl Session {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
             Some(Ok(Message::Binary(_))) => Err(End::Close(4400, "binary frame")),
             Some(Ok(Message::Close(_))) | None => Err(End::Gone),
-            Some(Err(error)) => Err(ended(&error)),
+            Some(Err(error)) => Err(broken(&error)),
         }
     }
 
     fn read(&self, text: &str) -> Result<(u64, Command), Refused> {
         let addresses = self.app.port.addresses();
         let (packages, limits) = (self.app.port.packages(), &self.app.config.limits);
-        read(text, &Reading { addresses: &addresses, packages, limits })
+        let principal = self.watch.as_ref().map_or("", |watch| watch.principal().name());
+        read(text, &Reading { addresses: &addresses, packages, limits, principal })
     }
 
     async fn command(&mut self, text: &str) -> Result<(), End> {
@@ -255,269 +365,139 @@ impl Session {
                 };
             }
         };
+        let Some(watch) = &mut self.watch else { return Err(End::Close(1011, "nobody is signed in")) };
+        let mut about = None;
         let done = match command {
-            Command::Hello { .. } => Err(Problem::at(Kind::InvalidField, "/t", "hello comes once")),
+            Command::Hello(_) => Err(Problem::at(Kind::InvalidField, "/t", "hello comes once")),
             Command::Ping => {
                 let pong = json!({ "t": "pong", "id": id, "time": wall().as_millis() as u64 });
                 return self.send(pong.to_string().into()).await;
             }
-            Command::Sub(sub) => return self.sub(id, sub).await,
-            Command::Unsub { sub } => self.unsub(&sub).map(|()| json!({ "t": "ok", "id": id, "sub": sub }).to_string()),
-            Command::Get { selectors, wanted } => self.get(id, selectors, &wanted),
+            Command::Sub(mut sub) => {
+                about = Some(sub.sub.clone());
+                sub.cursor = sub.cursor.take().or(self.resume.take());
+                watch.sub(Some(id), *sub)
+            }
+            Command::Add { sub, picks } => {
+                let done = watch.add(id, &sub, picks);
+                about = Some(sub);
+                done
+            }
+            Command::Del { sub, picks } => {
+                let done = watch.del(id, &sub, &picks);
+                about = Some(sub);
+                done
+            }
+            Command::Unsub { sub } => watch.unsub(id, &sub),
+            Command::Get { picks, wanted } => watch.get(id, &picks, wanted),
+            Command::Publish(publish) => self.publish(id, *publish),
+            Command::Auth { token } => return self.authorize(id, &token).await,
         };
-        let text = done.unwrap_or_else(|problem| problem.frame(Some(id)));
-        self.send(text.into()).await
+        match done {
+            Ok(()) => self.pump().await,
+            Err(problem) => {
+                let mut members = problem.members();
+                members.extend([("t".into(), "error".into()), ("id".into(), id.into())]);
+                members.extend(about.map(|sub| ("sub".into(), sub.into())));
+                self.send(Value::Object(members).to_string().into()).await
+            }
+        }
     }
 
     async fn refuse(&mut self, Refused { id, problem }: &Refused) -> Result<(), End> {
         self.send(problem.frame(*id).into()).await
     }
 
-    async fn sub(&mut self, id: u64, sub: Sub) -> Result<(), End> {
-        let names: Vec<Arc<str>> = match sub.absent {
-            true => sub.selectors.iter().filter_map(exact).collect(),
-            false => Vec::new(),
-        };
-        let scope = Scope::new(sub.selectors.iter().cloned(), sub.wanted.kinds());
-        let prepared = match self.prepare(&sub, &scope) {
-            Ok(prepared) => prepared,
-            Err(problem) => {
-                let mut members = problem.members();
-                members.extend([
-                    ("t".into(), "error".into()),
-                    ("id".into(), id.into()),
-                    ("sub".into(), sub.sub.into()),
-                ]);
-                return self.send(Value::Object(members).to_string().into()).await;
-            }
-        };
-        let Prepared { items, rev, matched, resumed } = prepared;
-        if sub.cursor.is_some() {
-            let metrics = &self.app.metrics;
-            if resumed { &metrics.resumed } else { &metrics.resume_refused }.fetch_add(1, Relaxed);
+    /// Queues a publication; it is answered when a shard has.
+    fn publish(&mut self, id: u64, publish: Publish) -> Result<(), Problem> {
+        let Publish { resource, package, action, expires } = publish;
+        let kind = self.app.port.packages().get(package).kind().to_owned();
+        if !self.watch.as_ref().is_some_and(|watch| watch.principal().may_write(&resource, &kind)) {
+            return Err(Problem::new(Kind::Forbidden, format!("no right to publish `{kind}` of {resource}")));
         }
-        // What the other subscriptions have missed up to here goes first: one cursor is then true for all.
-        self.catch_up(rev).await?;
-        let mut ok = json!({ "t": "ok", "id": id, "sub": sub.sub, "matched": matched, "resumed": resumed });
-        if !sub.wanted.unknown.is_empty() {
-            ok["unknown_kinds"] = sub.wanted.unknown.clone().into();
+        let most = self.app.config.limits.command_burst as usize;
+        if self.publications.waiting.len() >= most {
+            return Err(Problem::new(Kind::RateLimited, format!("{most} publications wait already")).later(1000));
         }
-        if !sub.snapshot {
-            ok["cursor"] = self.cursor_text(rev).into();
-        }
-        self.send(ok.to_string().into()).await?;
-        self.rev = rev;
-        if sub.snapshot {
-            let absent = self.absent(&names, &sub.wanted);
-            self.snap(&sub.sub, &items, absent, rev).await?;
-        }
-        self.subs.push(Subscription { name: sub.sub, scope, matched });
-        self.app.metrics.subscriptions.fetch_add(1, Relaxed);
-        self.watch();
-        // What has changed since the snapshot would else wait for the next change.
-        self.flush().await
-    }
-
-    /// Whether it may be, and what the client has to be told.
-    fn prepare(&self, sub: &Sub, scope: &Scope) -> Result<Prepared, Problem> {
-        let limits = &self.app.config.limits;
-        if self.subs.iter().any(|one| one.name == sub.sub) {
-            return Err(Problem::at(Kind::Conflict, "/sub", "there is a subscription of that name"));
-        }
-        if self.subs.len() >= limits.subscriptions {
-            let most = format!("at most {} subscriptions in one connection", limits.subscriptions);
-            return Err(Problem::new(Kind::TooManySubscriptions, most));
-        }
-        let taken: usize = self.subs.iter().map(|sub| sub.matched.max(sub.scope.named())).sum();
-        let room = limits.resources.saturating_sub(taken).min(sub.limit.unwrap_or(usize::MAX));
-        let full = || Problem::new(Kind::TooManyResources, format!("more than {room} states or addresses match"));
-        if scope.named() > room {
-            return Err(full());
-        }
-        let port = &self.app.port;
-        let mut items = Vec::new();
-        if let Some(from) = sub.cursor.as_deref().and_then(|cursor| self.resumable(cursor)) {
-            let matched = port.count(scope, room + 1);
-            let mut rev = from;
-            loop {
-                let cursor = port.since(rev, scope, 1024, &mut items);
-                rev = cursor.rev;
-                if !cursor.more {
-                    break;
-                }
-            }
-            if matched > room {
-                return Err(full());
-            }
-            // Unless tombstones were forgotten meanwhile.
-            if port.can_resume(port.epoch(), from) {
-                return Ok(Prepared { items, rev, matched, resumed: true });
-            }
-            items.clear();
-        }
-        let cursor = port.snapshot(scope, room, &mut items);
-        if cursor.more {
-            return Err(full());
-        }
-        Ok(Prepared { matched: items.len(), items, rev: cursor.rev, resumed: false })
-    }
-
-    /// The revision of a cursor from which one can go on.
-    fn resumable(&self, cursor: &str) -> Option<u64> {
-        let (epoch, rev) = cursor.rsplit_once('.')?;
-        let rev = rev.parse().ok()?;
-        self.app.port.can_resume(epoch, rev).then_some(rev)
-    }
-
-    fn cursor_text(&self, rev: u64) -> String {
-        format!("{}.{rev}", self.app.port.epoch())
-    }
-
-    /// Words for addresses that were asked for by name and have no state.
-    fn absent(&self, names: &[Arc<str>], wanted: &Wanted) -> Vec<String> {
-        let mut absent = Vec::new();
-        for name in names {
-            for &package in &wanted.ids {
-                if self.app.port.get(name, package).is_none() {
-                    let mut text = String::from("{\"r\":");
-                    push_json_string(&mut text, name);
-                    text.push_str(",\"k\":");
-                    push_json_string(&mut text, self.app.port.packages().get(package).kind());
-                    text.push_str(",\"absent\":true}");
-                    absent.push(text);
-                }
-            }
-        }
-        absent
-    }
-
-    /// Sends `snap` frames; the last one has the cursor.
-    async fn snap(&mut self, sub: &str, items: &[Arc<Item>], absent: Vec<String>, rev: u64) -> Result<(), End> {
-        let mut rest = items;
-        let mut absent = absent.into_iter().peekable();
-        loop {
-            let mut text = String::from("{\"t\":\"snap\",\"sub\":");
-            push_json_string(&mut text, sub);
-            text.push_str(",\"items\":[");
-            let taken = push_items(&mut text, &self.app.port, rest);
-            let mut comma = taken > 0;
-            rest = &rest[taken..];
-            if rest.is_empty() {
-                while text.len() < 16 * 1024
-                    && let Some(one) = absent.next()
-                {
-                    text.push_str(if comma { "," } else { "" });
-                    text.push_str(&one);
-                    comma = true;
-                }
-            }
-            self.app.metrics.items.fetch_add(taken as u64, Relaxed);
-            if !rest.is_empty() || absent.peek().is_some() {
-                text.push_str("],\"more\":true}");
-                self.send(text.into()).await?;
-                continue;
-            }
-            let _ = write!(text, "],\"more\":false,\"cursor\":\"{}\"}}", self.cursor_text(rev));
-            self.told = self.told.max(rev);
-            return self.send(text.into()).await;
-        }
-    }
-
-    fn unsub(&mut self, name: &str) -> Result<(), Problem> {
-        let at = self.subs.iter().position(|sub| sub.name == name);
-        let at = at.ok_or_else(|| Problem::at(Kind::NotFound, "/sub", "there is no subscription of that name"))?;
-        self.subs.remove(at);
-        self.app.metrics.subscriptions.fetch_sub(1, Relaxed);
-        self.watch();
+        let from = self.me.reader.peer;
+        let command = PublishCommand { resource: Arc::clone(&resource), package, action, expires, from };
+        self.publications.waiting.push_back((Todo { id, kind, resource }, command));
+        self.publications.start(&self.app);
         Ok(())
     }
 
-    fn get(&self, id: u64, selectors: Vec<Selector>, wanted: &Wanted) -> Result<String, Problem> {
-        let names: Option<Vec<Arc<str>>> = selectors.iter().map(exact).collect();
-        let most = 100;
-        let names = names.filter(|names| names.len() <= most).ok_or_else(|| {
-            Problem::at(Kind::InvalidField, "/r", format!("at most {most} addresses; patterns are for sub"))
-        })?;
-        let mut text = format!("{{\"t\":\"ok\",\"id\":{id},\"items\":[");
-        let mut comma = false;
-        for name in &names {
-            for &package in &wanted.ids {
-                if let Some(item) = self.app.port.get(name, package) {
-                    text.push_str(if comma { "," } else { "" });
-                    text.push_str(item.json(self.app.port.packages(), lamplighter_model::View::Full));
-                    comma = true;
-                }
+    async fn published(&mut self, (Todo { id, kind, resource }, answer): (Todo, Answer)) -> Result<(), End> {
+        self.publications.start(&self.app);
+        let text = match answer {
+            Ok(Ok(PublishedLease { tag, created, expires })) => {
+                let ok = json!({
+                    "t": "ok", "id": id, "r": &*resource, "kind": kind, "etag": tag.to_string(),
+                    "expires": expires.as_secs(), "created": created,
+                });
+                ok.to_string()
             }
-        }
-        text.push_str("]}");
-        Ok(text)
+            Ok(Err(refused)) => publish_problem(&refused).frame(Some(id)),
+            Err(busy) => Problem::new(Kind::UpstreamUnavailable, busy.to_string()).later(1000).frame(Some(id)),
+        };
+        self.send(text.into()).await
     }
 
-    /// Watches what all subscriptions together include.
-    fn watch(&mut self) {
-        let scopes = self.subs.iter().map(|sub| &sub.scope);
-        self.lane = (!self.subs.is_empty()).then(|| self.app.lane(Scope::union(scopes)));
-        self.me.reader.rev.store(self.rev, Relaxed);
-        *self.me.reader.lane.lock().unwrap_or_else(PoisonError::into_inner) = self.lane.clone();
+    /// A new token in place of the one before, of the same principal.
+    async fn authorize(&mut self, id: u64, token: &str) -> Result<(), End> {
+        let signing = auth::token(&self.app, token, self.me.reader.peer.ip());
+        let late = |_| Problem::new(Kind::UpstreamUnavailable, "the token could not be checked in time");
+        let signed = timeout(self.app.config.hello_timeout, signing).await.map_err(late).flatten();
+        let Some(watch) = &mut self.watch else { return Err(End::Close(1011, "nobody is signed in")) };
+        let principal = match signed {
+            Ok(principal) if principal.name() == watch.principal().name() => principal,
+            Ok(_) => {
+                let detail = "the token is of another principal: it takes a connection of its own";
+                return self.send(Problem::new(Kind::Forbidden, detail).frame(Some(id)).into()).await;
+            }
+            // The one before still holds.
+            Err(problem) => return self.send(problem.frame(Some(id)).into()).await,
+        };
+        self.lease = Lease::of(&principal);
+        let mut ok = json!({ "t": "ok", "id": id, "principal": principal.name() });
+        if let Some(expires) = principal.expires() {
+            ok["expires"] = expires.into();
+        }
+        watch.authorize(principal);
+        self.send(ok.to_string().into()).await?;
+        self.pump().await
+    }
+
+    /// The token ends soon, or has ended.
+    async fn expiring(&mut self, now: Instant) -> Result<(), End> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        if lease.ends <= now {
+            let problem = Problem::new(Kind::TokenExpired, "send `auth` with a new token before it ends");
+            self.send(problem.frame(None).into()).await?;
+            return Err(EXPIRED);
+        }
+        lease.warned = true;
+        let left = (lease.ends - now).as_millis().div_ceil(1000) as u64;
+        self.send(json!({ "t": "note", "code": "token_expiring", "in_s": left }).to_string().into()).await
     }
 
     /// Sends what has changed since the cursor.
     async fn flush(&mut self) -> Result<(), End> {
-        for _ in 0..BURST {
-            let Some(lane) = &self.lane else { return Ok(()) };
-            let Some(frame) = lane.since(&self.app.port, self.rev, &self.app.metrics) else {
-                return self.reset().await;
-            };
-            self.update(&frame).await?;
-            if !frame.more {
-                break;
-            }
+        if let Some(watch) = &mut self.watch {
+            watch.flush();
         }
+        let start = Instant::now();
+        self.pump().await?;
+        self.app.metrics.flush.observe(start.elapsed().as_micros() as u64, &DELAYS);
         Ok(())
     }
 
-    /// Sends what has changed up to `rev`, no further.
-    async fn catch_up(&mut self, rev: u64) -> Result<(), End> {
-        while let Some(lane) = self.lane.clone()
-            && self.rev < rev
-        {
-            let Some(frame) = lane::encode(&self.app.port, &lane.scope, self.rev, rev) else {
-                return self.reset().await;
-            };
-            self.update(&frame).await?;
+    /// Sends what the client is owed.
+    async fn pump(&mut self) -> Result<(), End> {
+        while let Some(out) = self.watch.as_mut().and_then(|watch| watch.next()) {
+            self.quiet = false;
+            self.deliver(Message::Text(out.text.clone())).await?;
+            out.observe(&self.app);
         }
-        Ok(())
-    }
-
-    async fn update(&mut self, frame: &lane::Frame) -> Result<(), End> {
-        self.rev = frame.to;
-        self.me.reader.rev.store(frame.to, Relaxed);
-        if frame.items == 0 {
-            return Ok(());
-        }
-        self.told = frame.to;
-        self.send(frame.text.clone()).await?;
-        self.app.metrics.items.fetch_add(frame.items as u64, Relaxed);
-        lane::observe(frame, &self.app.metrics);
-        Ok(())
-    }
-
-    /// So far behind that tombstones have been forgotten: the client gets everything afresh.
-    async fn reset(&mut self) -> Result<(), End> {
-        let subs: Vec<(String, Scope)> = self.subs.iter().map(|sub| (sub.name.clone(), sub.scope.clone())).collect();
-        let mut first = None;
-        for (name, scope) in subs {
-            let mut items = Vec::new();
-            let cursor = self.app.port.snapshot(&scope, usize::MAX, &mut items);
-            // Later subscriptions may have come further; what they saw twice has the same revision.
-            let rev = *first.get_or_insert(cursor.rev);
-            self.app.metrics.resets.fetch_add(1, Relaxed);
-            let reset = json!({ "t": "reset", "sub": name, "reason": "behind" });
-            self.send(reset.to_string().into()).await?;
-            self.snap(&name, &items, Vec::new(), rev).await?;
-        }
-        self.rev = first.unwrap_or(self.rev);
-        self.me.reader.rev.store(self.rev, Relaxed);
         Ok(())
     }
 
@@ -529,22 +509,22 @@ impl Session {
         }
         self.unanswered += 1;
         self.deliver(Message::Ping(bytes::Bytes::new())).await?;
+        if let Some(watch) = &mut self.watch {
+            watch.regroup();
+        }
+        self.pump().await?;
         if std::mem::replace(&mut self.quiet, true) {
-            let text = if self.lane.is_some() && self.rev > self.told {
-                self.told = self.rev;
-                format!("{{\"t\":\"upd\",\"items\":[],\"cursor\":\"{}\"}}", self.cursor_text(self.rev))
-            } else {
-                "{\"t\":\"ping\"}".to_owned()
-            };
-            self.send(text.into()).await?;
+            let cursor = self.watch.as_mut().and_then(|watch| watch.cursor());
+            self.send(cursor.map_or_else(|| Utf8Bytes::from_static("{\"t\":\"ping\"}"), |out| out.text)).await?;
             self.quiet = true;
         }
         Ok(())
     }
 
     async fn bye(&mut self) -> Result<(), End> {
-        // Spread over two seconds, so that all do not come back at once.
-        let retry_ms = 500 + self.me.reader.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 2000;
+        // Spread, so that all do not come back at once.
+        let spread = self.app.config.drain.as_millis() as u64 + 1;
+        let retry_ms = 500 + self.me.reader.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % spread;
         let bye = json!({ "t": "bye", "code": "server_shutdown", "retry_ms": retry_ms });
         self.send(bye.to_string().into()).await?;
         Err(End::Close(1001, "going away"))
@@ -578,22 +558,19 @@ async fn given_up(app: &App) {
     sleep(LAST_GOODBYE).await;
 }
 
-struct Prepared {
-    items: Vec<Arc<Item>>,
-    rev: u64,
-    matched: usize,
-    resumed: bool,
-}
-
-fn exact(selector: &Selector) -> Option<Arc<str>> {
-    match selector {
-        Selector::Exact(name) => Some(Arc::clone(name)),
-        _ => None,
+/// Why a shard refuses to publish.
+fn publish_problem(error: &PublishError) -> Problem {
+    match error {
+        PublishError::NoSuchTag => Problem::at(Kind::PreconditionFailed, "/etag", error.to_string()),
+        PublishError::BadBody(bad) => Problem::at(Kind::BadBody, "/state", bad.to_string()),
+        PublishError::TooMany(_) => Problem::new(Kind::TooManyPublications, error.to_string()).later(5000),
+        PublishError::IntervalTooBrief { .. } => Problem::at(Kind::IntervalTooBrief, "/expires", error.to_string()),
+        PublishError::NotStored => Problem::new(Kind::UpstreamUnavailable, error.to_string()).later(5000),
     }
 }
 
 /// Bytes that are no WebSocket, or a frame beyond the hard limit.
-fn ended(error: &axum::Error) -> End {
+fn broken(error: &axum::Error) -> End {
     let text = error.to_string();
     if text.contains("too long") || text.contains("too big") {
         End::Close(4413, "frame too large")
@@ -601,52 +578,5 @@ fn ended(error: &axum::Error) -> End {
         End::Close(4400, "not UTF-8")
     } else {
         End::Gone
-    }
-}
-
-/// Lets `rate` commands a second pass, `burst` at once.
-struct Bucket {
-    every: Duration,
-    burst: u32,
-    /// When all that was taken will have been given back.
-    level: Option<Instant>,
-    refused: u32,
-}
-
-impl Bucket {
-    fn new(rate: u32, burst: u32) -> Self {
-        Self { every: Duration::from_secs(1) / rate.max(1), burst: burst.max(1), level: None, refused: 0 }
-    }
-
-    /// Takes one; else says how long to wait.
-    fn take(&mut self, now: Instant) -> Option<Duration> {
-        let level = self.level.map_or(now, |level| level.max(now)) + self.every;
-        let over = (level - now).saturating_sub(self.every * self.burst);
-        if over.is_zero() {
-            self.level = Some(level);
-            self.refused = 0;
-            return None;
-        }
-        self.refused += 1;
-        Some(over)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bucket_lets_a_burst_through_and_then_the_rate() {
-        let (mut bucket, start) = (Bucket::new(10, 3), Instant::now());
-        for _ in 0..3 {
-            assert_eq!(bucket.take(start), None);
-        }
-        assert_eq!(bucket.take(start), Some(Duration::from_millis(100)));
-        assert_eq!(bucket.take(start + Duration::from_millis(99)), Some(Duration::from_millis(1)));
-        assert_eq!(bucket.refused, 2);
-        assert_eq!(bucket.take(start + Duration::from_millis(100)), None);
-        assert_eq!(bucket.refused, 0);
-        assert!(bucket.take(start + Duration::from_millis(100)).is_some());
     }
 }
