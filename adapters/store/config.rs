@@ -2,6 +2,7 @@
 
 use lamplighter_model as m;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The directory of the store; nothing: state is kept in memory only, and a restart begins with nothing.
+    /// The directory of the store; nothing: state is kept in memory only, and a restart begins with nothing. `auto`:
+    /// see [`Self::located`].
     #[serde(with = "path")]
     pub path: Option<PathBuf>,
     /// How safe a publication is before it is answered.
@@ -25,10 +27,13 @@ pub struct Config {
     pub kept_bytes: usize,
 }
 
+/// The usual place.
+const AUTO: &str = "auto";
+
 impl Default for Config {
     fn default() -> Self {
         Self {
-            path: None,
+            path: Some(AUTO.into()),
             publications: Durability::Written,
             subscriptions: Durability::Commit,
             sync_within: Duration::from_millis(50),
@@ -38,6 +43,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// With the usual place in place of `auto`: what systemd gives (`STATE_DIRECTORY`), else `/var/lib/lamplighter` for
+    /// root, else `lamplighter` in `XDG_STATE_HOME` or `~/.local/state`.
+    pub fn located(&self, root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let usual = || {
+            let user = || given("XDG_STATE_HOME").or_else(|| Some(given("HOME")?.join(".local/state")));
+            given("STATE_DIRECTORY")
+                .or_else(|| root.then(|| "/var/lib/lamplighter".into()))
+                .or_else(|| Some(user()?.join("lamplighter")))
+                .unwrap_or_else(|| "lamplighter-state".into())
+        };
+        let path = self.path.as_ref().map(|path| if path.as_os_str() == AUTO { usual() } else { path.clone() });
+        Self { path, ..self.clone() }
+    }
+
     /// Whether there is a store.
     pub fn is_used(&self) -> bool {
         self.path.is_some()
@@ -83,5 +103,26 @@ impl From<Durability> for m::Durability {
             Durability::Written => Self::Written,
             Durability::Memory => Self::Memory,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_place_depends_on_who_asks() {
+        let check = |root: bool, set: &[(&str, &str)], expected: &str| {
+            let variable = |name: &str| set.iter().find(|(one, _)| *one == name).map(|(_, value)| value.into());
+            assert_eq!(Config::default().located(root, variable).path, Some(expected.into()));
+        };
+        check(true, &[("HOME", "/root")], "/var/lib/lamplighter");
+        check(true, &[("STATE_DIRECTORY", "/var/lib/lamps")], "/var/lib/lamps");
+        check(false, &[("HOME", "/home/ann")], "/home/ann/.local/state/lamplighter");
+        check(false, &[("HOME", "/home/ann"), ("XDG_STATE_HOME", "/state")], "/state/lamplighter");
+        check(false, &[("HOME", "")], "lamplighter-state");
+        let config = |path: Option<&str>| Config { path: path.map(Into::into), ..Config::default() };
+        assert_eq!(config(Some("/data")).located(true, |_| None), config(Some("/data")));
+        assert_eq!(config(None).located(true, |_| None), config(None));
     }
 }

@@ -9,6 +9,7 @@ mod explain;
 mod get;
 mod output;
 mod run;
+mod token;
 mod watch;
 
 use crate::config::ConfigError;
@@ -41,6 +42,9 @@ enum Command {
     Watch(watch::Options),
     /// Say why a lamp is lit: who vouches for what, and what each watcher was told
     Explain(explain::Options),
+    /// Make tokens and API keys for the web side
+    #[command(subcommand)]
+    Token(token::Command),
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -113,6 +117,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Get(options) => get::run(&options, &mut out),
         Command::Watch(options) => watch::run(&options, &mut out),
         Command::Explain(options) => explain::run(&options, &mut out),
+        Command::Token(command) => token::run(&command, &mut out),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lamplighter", &mut out);
             Ok(())

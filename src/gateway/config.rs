@@ -12,6 +12,7 @@ pub use reload::{Live, NEEDS_RESTART, Reloaded};
 pub use source::Problem;
 
 use ipnet::IpNet;
+pub use lamplighter_adapter_store::Config as Store;
 pub use lamplighter_adapter_web::Config as Web;
 use lamplighter_model as m;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub overload: Overload,
     /// Panel, HTTP API and feed.
     pub web: Web,
+    /// Where state is kept over restarts.
+    pub store: Store,
     /// Logs.
     pub log: Log,
 }
@@ -76,6 +79,7 @@ impl Default for Settings {
             limits: Limits::default(),
             overload: Overload::default(),
             web: Web::default(),
+            store: Store::default(),
             log: Log::default(),
         }
     }
@@ -234,7 +238,8 @@ pub struct Notify {
 
 impl Default for Notify {
     fn default() -> Self {
-        let m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate } = Default::default();
+        let m::config::Notify { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate } =
+            Default::default();
         let stop_within = Duration::from_secs(8);
         Self { failures, probe, min_interval, max_udp, burst, stop_rate, restart_rate, stop_within }
     }
@@ -465,6 +470,7 @@ pub struct Limits {
     pub subscriptions: usize,
     pub subscriptions_per_source: usize,
     pub transactions: usize,
+    pub held: usize,
     pub history: usize,
 }
 
@@ -480,6 +486,7 @@ impl Default for Limits {
             subscriptions,
             subscriptions_per_source,
             transactions,
+            held,
             history,
         } = Default::default();
         Self {
@@ -492,6 +499,7 @@ impl Default for Limits {
             subscriptions,
             subscriptions_per_source,
             transactions,
+            held,
             history,
         }
     }

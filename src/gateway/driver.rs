@@ -9,7 +9,8 @@ pub(crate) use inbox::{Inbox, Message, Notice};
 
 use bytes::Bytes;
 use lamplighter_adapter_sip::{Buffer, Outgoing, Udp, Writer};
-use lamplighter_model::{Counter, Counters, Flow, Input, Outbox, Output, Time, Transport};
+use lamplighter_adapter_store::{Progress, StorePort};
+use lamplighter_model::{Counter, Counters, Durabilities, Flow, Input, Outbox, Output, Time, Transport};
 use lamplighter_port::ShardPort;
 use lamplighter_shard::Shard;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -28,7 +29,7 @@ const REST: Duration = Duration::from_secs(3600);
 /// How often a stopping shard looks whether it is through.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// The gateway's time: wall time at its start, and the monotonic clock from there.
+/// The gateway's time: wall time at its start, or the store's if that is later, and the monotonic clock from there.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
@@ -39,7 +40,12 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now(), wall: wall() }
+        Self::start_at(Time::default() + wall())
+    }
+
+    /// A clock that goes on from `time`: not before anything that the store has seen, whatever the wall clock says.
+    pub fn start_at(time: Time) -> Self {
+        Self { start: Instant::now(), wall: time.since(Time::default()) }
     }
 
     /// The time.
@@ -49,7 +55,7 @@ impl Clock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the kernel stamps datagrams with it")]
-fn wall() -> Duration {
+pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -96,6 +102,8 @@ pub(crate) struct Parts<M> {
     pub port: ShardPort,
     pub writer: Writer,
     pub resolver: mpsc::Sender<Question>,
+    /// Where records go, if they are kept.
+    pub store: Option<(StorePort, Durabilities)>,
     pub clock: Clock,
     pub counters: Arc<Counters>,
     /// How long a stopping shard may take to tell its watchers.
@@ -111,6 +119,8 @@ pub(crate) struct Driver<M> {
     ready: Vec<bool>,
     inbox: Arc<Inbox>,
     notices: Vec<Notice>,
+    /// What the machine knows of the store.
+    progress: Progress,
     buffer: Buffer,
     out: Outbox,
     clock: Clock,
@@ -130,6 +140,7 @@ struct Desk {
     port: ShardPort,
     writer: Writer,
     resolver: mpsc::Sender<Question>,
+    store: Option<(StorePort, Durabilities)>,
     counters: Arc<Counters>,
     batch: Vec<Outgoing>,
 }
@@ -137,7 +148,8 @@ struct Desk {
 impl<M: Machine> Driver<M> {
     /// Ready to run.
     pub fn new(parts: Parts<M>) -> Self {
-        let Parts { machine, shard, sockets, inboxes, port, writer, resolver, clock, counters, patience } = parts;
+        let Parts { machine, shard, sockets, inboxes, port, writer, resolver, store, clock, counters, patience } =
+            parts;
         Self {
             machine,
             ready: vec![true; sockets.len()],
@@ -150,9 +162,11 @@ impl<M: Machine> Driver<M> {
                 port,
                 writer,
                 resolver,
+                store,
                 counters,
                 batch: Vec::new(),
             },
+            progress: Progress::default(),
             notices: Vec::new(),
             buffer: Buffer::default(),
             out: Outbox::default(),
@@ -191,6 +205,7 @@ impl<M: Machine> Driver<M> {
         let now = self.clock.now();
         let mut more = self.datagrams(now);
         self.read_notices(now);
+        self.read_progress(now);
         more |= self.messages(now);
         while let Some((ticket, command)) = self.desk.port.command() {
             self.handle(now, Input::Command { ticket, command });
@@ -252,6 +267,20 @@ impl<M: Machine> Driver<M> {
             }
         }
         self.notices = notices;
+    }
+
+    /// Tells the machine what the store has done.
+    fn read_progress(&mut self, now: Time) {
+        let Some((store, _)) = &self.desk.store else { return };
+        let (was, progress) = (self.progress, store.progress());
+        self.progress = progress;
+        let Progress { written, committed, failing } = progress;
+        if (written, committed) != (was.written, was.committed) {
+            self.handle(now, Input::Saved { written, committed });
+        }
+        if failing != was.failing {
+            self.handle(now, Input::StoreFailing(failing));
+        }
     }
 
     fn messages(&mut self, now: Time) -> bool {
@@ -370,7 +399,12 @@ impl Desk {
                 }
             }
             // Nothing keeps records yet; shards are told not to make them.
-            Output::Save { .. } => {}
+            Output::Save { number, record } => {
+                if let Some((store, durabilities)) = &mut self.store {
+                    let durability = durabilities.of(&record);
+                    store.save(number, record, durability);
+                }
+            }
             Output::Trace(trace) => self.port.trace(trace),
             // Forwarded while the datagram was at hand; sent by the driver.
             Output::Forward { .. } | Output::Send { .. } => {}
@@ -378,6 +412,9 @@ impl Desk {
     }
 
     fn end_turn(&mut self) {
+        if let Some((store, _)) = &mut self.store {
+            store.flush();
+        }
         self.writer.flush();
         self.port.flush();
         for (rung, inbox) in self.rung.iter_mut().zip(&self.inboxes) {

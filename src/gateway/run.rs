@@ -3,15 +3,16 @@
 //! Each shard has a thread and UDP sockets of its own. Streams, the web and name look-ups share one tokio runtime.
 //! A shard that panics takes the process down: half a gateway would show lamps that nobody changes any more.
 
-use crate::driver::{Clock, Driver, Inbox, Message, Notice, Parts, Question};
+use crate::driver::{Clock, Driver, Inbox, Message, Notice, Parts, Question, wall};
 use crate::metrics::Metrics;
 use crate::steering::steer;
 use bytes::Bytes;
 use lamplighter_adapter_sip::{BUFFER, BindError, Listener, Settings, Sink, Streams, Udp};
+use lamplighter_adapter_store as store;
 use lamplighter_adapter_web as web;
-use lamplighter_model::{Config, Counters, Flow, Time, Transport};
+use lamplighter_model::{Config, Counters, Flow, Seed, Slot, Time, Transport};
 use lamplighter_port::{Port, Wake, hub};
-use lamplighter_shard::{Shard, owner};
+use lamplighter_shard::{NotRestored, Shard, owner};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
@@ -38,6 +39,8 @@ pub struct RunSettings {
     pub config: Config,
     /// The web side; its port may be zero.
     pub web: web::Config,
+    /// Where state is kept over restarts.
+    pub store: store::Config,
     /// Threads of the runtime for streams and the web.
     pub workers: usize,
     /// Makes tags and branches unguessable. Not to be shown to anyone.
@@ -65,6 +68,9 @@ pub enum StartError {
     /// The configuration has no place where SIP comes in, or too many.
     #[error("sip.listen: between 1 and 255 addresses are possible, not {0}")]
     Listeners(usize),
+    /// The store cannot be used as it is.
+    #[error("store.path {0}")]
+    Store(#[from] store::OpenError),
     /// Threads or event sources are missing.
     #[error("the system does not give what is needed: {0}")]
     System(#[from] io::Error),
@@ -100,19 +106,32 @@ pub struct Running {
     listening: Vec<tokio::task::JoinHandle<()>>,
     serving: tokio::task::JoinHandle<()>,
     web_stop: watch::Sender<bool>,
+    web_reload: watch::Sender<u64>,
+    keeper: Option<store::Keeper>,
     runtime: Runtime,
 }
 
-/// Opens all sockets, then starts all threads. Nothing runs yet when it fails.
+/// Takes everything back from the store, opens all sockets, then starts all threads. Nothing runs yet when it fails.
 pub fn start(settings: RunSettings) -> Result<Running, StartError> {
-    let RunSettings { mut config, web: web_config, workers, secret, epoch, patience } = settings;
+    let RunSettings { mut config, web: web_config, store: store_config, workers, secret, epoch, patience } = settings;
     let shards = usize::from(config.shards.max(1));
     config.shards = shards as u8;
     if config.listeners.is_empty() || config.listeners.len() > usize::from(u8::MAX) {
         return Err(StartError::Listeners(config.listeners.len()));
     }
     more_files();
-    let Sockets { udp, tcp } = bind(&mut config, shards)?;
+    let mut opened = store_config.is_used().then(|| store::open(&store_config, wall())).transpose()?;
+    config.store = opened.as_ref().map(|_| store_config.durabilities());
+    // What comes back is told where we listen. Unless the system chooses ports, nothing is open before it is back.
+    let chosen = config.listeners.iter().any(|listener| listener.address.port() == 0);
+    let early = if chosen { Some(bind(&mut config, shards)?) } else { None };
+    let clock = opened.as_ref().map_or_else(Clock::start, |store| Clock::start_at(store.start_time()));
+    let counters: Vec<_> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
+    let machines = restore(&Arc::new(config.clone()), opened.as_mut(), secret, clock, &counters)?;
+    let Sockets { udp, tcp } = match early {
+        Some(sockets) => sockets,
+        None => bind(&mut config, shards)?,
+    };
     let web_socket = std::net::TcpListener::bind(web_config.listen)
         .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
         .map_err(|error| StartError::Web { address: web_config.listen, error })?;
@@ -125,7 +144,6 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         .thread_name("io")
         .enable_all()
         .build()?;
-    let clock = Clock::start();
     let inboxes = (0..shards).map(|_| Inbox::new(shards).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     let desk = Arc::new(Desk {
         inboxes: inboxes.clone(),
@@ -149,19 +167,37 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     );
     let (asking, questions) = mpsc::channel(QUESTIONS);
     runtime.spawn(resolve(questions, inboxes.clone(), addresses));
-    let counters: Vec<_> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
+    let (keeper, stores) = match opened {
+        None => (None, Vec::new()),
+        Some(opened) => {
+            let wakes = inboxes.iter().map(wake).collect();
+            let (keeper, ports) = opened.start(shards, Arc::new(move || clock.now()), Arc::new(wall), wakes)?;
+            (Some(keeper), ports)
+        }
+    };
+    let durabilities = store_config.durabilities();
+    let mut stores = stores.into_iter();
 
     let hub = thread::Builder::new().name("hub".into()).spawn(|| loudly(|| hub.run()))?;
     let mut threads = Vec::new();
-    for (shard, (sockets, port)) in udp.into_iter().zip(ports).enumerate() {
-        let (config, counters, writer) = (Arc::clone(&config), Arc::clone(&counters[shard]), streams.writer());
+    for (shard, ((machine, sockets), port)) in machines.into_iter().zip(udp).zip(ports).enumerate() {
+        let (counters, writer) = (Arc::clone(&counters[shard]), streams.writer());
         let (inboxes, resolver) = (inboxes.clone(), asking.clone());
-        let work = move || {
-            let shard = shard as u8;
-            let machine = Shard::new(config, shard, seed, secret, clock.now(), Arc::clone(&counters));
-            let parts = Parts { machine, shard, sockets, inboxes, port, writer, resolver, clock, counters, patience };
-            Driver::new(parts).run();
+        let store = stores.next().map(|port| (port, durabilities));
+        let parts = Parts {
+            machine,
+            shard: shard as u8,
+            sockets,
+            inboxes,
+            port,
+            writer,
+            resolver,
+            store,
+            clock,
+            counters,
+            patience,
         };
+        let work = move || Driver::new(parts).run();
         threads.push(thread::Builder::new().name(format!("shard-{shard}")).spawn(|| loudly(work))?);
     }
 
@@ -169,7 +205,8 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let listening =
         tcp.into_iter().map(|(index, listener)| streams.listen(listener, index)).collect::<Result<Vec<_>, _>>()?;
     let (web_stop, stopping) = watch::channel(false);
-    let admin = admin(&counters, &streams, Arc::clone(&desk));
+    let (web_reload, reload) = watch::channel(config.revision);
+    let admin = admin(&counters, &streams, Arc::clone(&desk), keeper.as_ref().map(store::Keeper::monitor), reload);
     let web_port = port.clone();
     let serving = runtime.spawn(async move {
         let result = match tokio::net::TcpListener::from_std(web_socket) {
@@ -193,17 +230,69 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         listening,
         serving,
         web_stop,
+        web_reload,
+        keeper,
         runtime,
     })
+}
+
+/// The shards, with everything that the store has kept for them.
+fn restore(
+    config: &Arc<Config>,
+    store: Option<&mut store::Store>,
+    secret: [u8; 32],
+    clock: Clock,
+    counters: &[Arc<Counters>],
+) -> Result<Vec<Shard>, StartError> {
+    let now = clock.now();
+    let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|at| secret[from + at]));
+    let (first, second) = store.as_ref().map_or((half(0), half(8)), |store| store.seed());
+    let shard = |number: usize| {
+        let counters = Arc::clone(&counters[number]);
+        Shard::new(Arc::clone(config), number as u8, Seed(first, second), secret, now, counters)
+    };
+    let mut machines: Vec<_> = (0..counters.len()).map(shard).collect();
+    let Some(store) = store else { return Ok(machines) };
+    let (mut lapsed, mut unknown, mut unreadable) = (0_u64, 0_u64, 0_u64);
+    let loaded = store.load(|record| {
+        let owner = usize::from(Slot::of(record.resource()).shard(config.shards));
+        match machines[owner].restore(now, record) {
+            Ok(()) => {}
+            Err(NotRestored::Lapsed) => lapsed += 1,
+            Err(NotRestored::NoSuchPackage) => unknown += 1,
+            Err(NotRestored::Unreadable) => unreadable += 1,
+        }
+    })?;
+    for machine in &mut machines {
+        machine.resume(now);
+    }
+    let (subscriptions, publications) =
+        machines.iter().map(Shard::load).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    tracing::info!(
+        subscriptions,
+        publications,
+        lapsed,
+        unknown,
+        unreadable,
+        records = loaded.records,
+        took_ms = clock.now().since(now).as_millis() as u64,
+        clean = store.was_clean(),
+        "state is back from the store"
+    );
+    if unreadable > 0 {
+        tracing::error!(unreadable, "records of the store make no sense; `lamplighter store check` says more");
+    }
+    Ok(machines)
 }
 
 impl Running {
     /// Gives everyone a new configuration. Listeners and the number of shards stay as they are.
     pub fn reload(&self, config: Config) {
-        let (listeners, shards) = (self.config.listeners.clone(), self.config.shards);
-        let config = Arc::new(Config { listeners, shards, ..config });
+        let (listeners, shards, store) = (self.config.listeners.clone(), self.config.shards, self.config.store);
+        let config = Arc::new(Config { listeners, shards, store, ..config });
         *self.desk.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&config);
         self.port.set_addresses(Arc::new(config.addresses.clone()));
+        self.web_reload.send_replace(config.revision);
         for inbox in &self.desk.inboxes {
             inbox.notice(Notice::Config(Arc::clone(&config)));
         }
@@ -251,6 +340,9 @@ impl Running {
         let _ = self.runtime.block_on(self.serving);
         self.port.stop();
         let _ = self.hub.join();
+        if let Some(keeper) = self.keeper {
+            keeper.stop();
+        }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }
 }
@@ -451,8 +543,15 @@ async fn addresses(host: Box<str>, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the metrics page says when the process began")]
-fn admin(counters: &[Arc<Counters>], streams: &Streams, desk: Arc<Desk>) -> web::Admin {
+fn admin(
+    counters: &[Arc<Counters>],
+    streams: &Streams,
+    desk: Arc<Desk>,
+    store: Option<store::Monitor>,
+    reload: watch::Receiver<u64>,
+) -> web::Admin {
     let (metrics, streams) = (Metrics::new(counters.iter().cloned(), SystemTime::now()), streams.clone());
+    let kept = store.clone();
     let metrics = move |out: &mut String| {
         metrics.write(out);
         let mut row = |kind: &str, name: &str, help: &str, value: u64| {
@@ -462,12 +561,19 @@ fn admin(counters: &[Arc<Counters>], streams: &Streams, desk: Arc<Desk>) -> web:
             row("counter", name, help, value);
         }
         row("gauge", "sip_streams", "Connections that are open.", streams.connections() as u64);
+        if let Some(store) = &kept {
+            store.metrics(out);
+        }
     };
-    let ready = move || match desk.stopping.load(Ordering::Relaxed) {
-        true => Err(vec!["the gateway is stopping".to_owned()]),
-        false => Ok(()),
+    let ready = move || {
+        let mut reasons = Vec::new();
+        if desk.stopping.load(Ordering::Relaxed) {
+            reasons.push("the gateway is stopping".to_owned());
+        }
+        reasons.extend(store.as_ref().and_then(|store| store.status().err()));
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     };
-    web::Admin { metrics: Arc::new(metrics), ready: Arc::new(ready) }
+    web::Admin { metrics: Arc::new(metrics), ready: Arc::new(ready), reload }
 }
 
 /// Does its work; a panic ends the process.

@@ -219,6 +219,10 @@ pub trait Package: Send + Sync + 'static {
     /// Appends the state as a JSON object (`feed.md` 8).
     fn json(&self, state: &Self::State, view: View, out: &mut Vec<u8>);
 
+    /// The JSON Schema (2020-12) of what [`Self::json`] writes in any view, as JSON text. `examples` list the values of
+    /// open enumerations; no `$ref`, so that it can be put into another document.
+    fn schema(&self) -> &'static str;
+
     /// A short human reading of the state for `explain`, such as `ringing`.
     fn describe(&self, state: &Self::State) -> String;
 
@@ -261,6 +265,7 @@ pub trait AnyPackage: Send + Sync {
     fn is_change(&self, old: &AnyState, new: &AnyState) -> bool;
     fn write(&self, presentity: &str, state: &AnyState, how: Rendering, profile: &Profile, out: &mut Vec<u8>) -> Cuts;
     fn json(&self, state: &AnyState, view: View, out: &mut Vec<u8>);
+    fn schema(&self) -> &'static str;
     fn describe(&self, state: &AnyState) -> String;
     fn rule(&self) -> &'static str;
     fn derives(&self) -> &[&'static str];
@@ -341,6 +346,10 @@ impl<P: Package> AnyPackage for P {
 
     fn json(&self, state: &AnyState, view: View, out: &mut Vec<u8>) {
         Package::json(self, known(&**state), view, out);
+    }
+
+    fn schema(&self) -> &'static str {
+        Package::schema(self)
     }
 
     fn describe(&self, state: &AnyState) -> String {

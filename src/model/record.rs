@@ -43,6 +43,19 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// The canonical address that it is about; empty for the end of a subscription, which names only that.
+    pub fn resource(&self) -> &str {
+        match self {
+            Self::Publication(one) => &one.resource,
+            Self::Resource(one) => &one.resource,
+            Self::Subscription(one) => &one.resource,
+            Self::PublicationGone { resource, .. } | Self::ResourceGone { resource, .. } => resource,
+            Self::SubscriptionGone { .. } => "",
+        }
+    }
+}
+
 /// How safe a record must be before its request is answered.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Durability {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +36,13 @@ pub fn lamplighter() -> Command {
     command
 }
 
+/// A directory of this test run that does not exist yet.
+pub fn directory(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    path
+}
+
 /// A file of this test run.
 pub fn file(name: &str, text: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
@@ -50,23 +57,54 @@ impl Gateway {
         let (sip, web) = (SocketAddr::from((address, 5060)), SocketAddr::from((address, 8080)));
         let file = file(&format!("{address}.toml"), &Self::configuration(sip, web, more));
         let log = file.with_extension("log");
-        let stderr = std::fs::File::create(&log).unwrap();
-        let mut command = lamplighter();
-        command.arg("run").arg("--config").arg(&file).stdout(Stdio::null()).stderr(stderr);
-        let child = command.spawn().unwrap();
+        let child = Self::spawn(&file, &log);
         let mut gateway = Self { sip, web, file, log, child };
-        gateway.until("is ready", |gateway| {
+        gateway.ready();
+        gateway
+    }
+
+    fn spawn(file: &Path, log: &Path) -> Child {
+        let stderr = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        let mut command = lamplighter();
+        command.arg("run").arg("--config").arg(file).stdout(Stdio::null()).stderr(stderr);
+        command.spawn().unwrap()
+    }
+
+    fn ready(&mut self) {
+        self.until("is ready", |gateway| {
             if let Some(status) = gateway.child.try_wait().unwrap() {
                 panic!("the gateway has stopped: {status}");
             }
             gateway.try_get("/readyz").is_some_and(|(status, _)| status == 200)
         });
-        gateway
+    }
+
+    /// Ends it with SIGKILL: it learns nothing of it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after it has ended, with the configuration as it is now.
+    pub fn start_again(&mut self) {
+        self.child = Self::spawn(&self.file, &self.log);
+        self.ready();
+    }
+
+    /// Waits until it has stopped by itself, to be started again.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        self.until("stops", |gateway| {
+            status = gateway.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     fn configuration(sip: SocketAddr, web: SocketAddr, more: &str) -> String {
+        let store = if more.contains("store.path") { "" } else { "store.path = \"\"\n" };
         format!(
-            "domains = [\"example.com\"]\nsip.listen = [\"udp:{sip}\", \"tcp:{sip}\"]\nweb.listen = \"{web}\"\n{more}"
+            "{store}domains = [\"example.com\"]\nsip.listen = [\"udp:{sip}\", \"tcp:{sip}\"]\nweb.listen = \"{web}\"\n{more}"
         )
     }
 
@@ -134,12 +172,7 @@ impl Gateway {
 
     /// Waits until it has stopped by itself.
     pub fn stopped(mut self) -> ExitStatus {
-        let mut status = None;
-        self.until("stops", |gateway| {
-            status = gateway.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
+        self.wait()
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Message {
 }
 
 impl Message {
-    fn read(text: &str) -> Self {
+    /// Reads a datagram.
+    pub fn read(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no empty line in {text:?}"));
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap().to_owned();

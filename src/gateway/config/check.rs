@@ -202,6 +202,7 @@ impl Settings {
         problems.within("limits.subscriptions", limits.subscriptions, 1..=100_000_000);
         problems.within("limits.subscriptions_per_source", limits.subscriptions_per_source, 1..=100_000_000);
         problems.within("limits.transactions", limits.transactions, 1000..=100_000_000);
+        problems.within("limits.held", limits.held, 1..=10_000_000);
         problems.within("limits.history", limits.history, 1..=10_000);
         let overload = self.overload;
         problems.within("overload.age", Time(overload.age), Time(Duration::from_millis(1))..=Time(seconds(60)));

@@ -134,6 +134,7 @@ impl Settings {
             subscriptions,
             subscriptions_per_source,
             transactions,
+            held,
             history,
         } = self.limits;
         m::config::Limits {
@@ -146,6 +147,7 @@ impl Settings {
             subscriptions,
             subscriptions_per_source,
             transactions,
+            held,
             history,
         }
     }
@@ -186,6 +188,7 @@ impl RunSettings {
         Ok(Self {
             config,
             web: settings.web.clone(),
+            store: settings.store.located(nix::unistd::geteuid().is_root(), |name| std::env::var_os(name)),
             workers: cores.min(MOST_WORKERS),
             secret,
             epoch: format!("{:08x}", u32::from_be_bytes(epoch)),

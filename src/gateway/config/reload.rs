@@ -5,8 +5,16 @@ use lamplighter_model as m;
 use std::path::PathBuf;
 
 /// Settings that sockets and threads were made from: a change is reported and waits for a restart.
-pub const NEEDS_RESTART: [&str; 7] =
-    ["shards", "sip.listen", "sip.advertise", "sip.notify.stop_within", "packages.opaque", "web", "log.format"];
+pub const NEEDS_RESTART: [&str; 8] = [
+    "shards",
+    "sip.listen",
+    "sip.advertise",
+    "sip.notify.stop_within",
+    "packages.opaque",
+    "web",
+    "store",
+    "log.format",
+];
 
 /// The settings that a gateway runs with, and where to read them again.
 #[derive(Clone, Debug)]
@@ -60,13 +68,14 @@ impl Settings {
     /// it cannot.
     fn reloaded(mut self, running: &Self) -> (Self, Vec<&'static str>) {
         let mut kept = Vec::new();
-        let [shards, listen, advertise, stop_within, opaque, web, format] = NEEDS_RESTART;
+        let [shards, listen, advertise, stop_within, opaque, web, store, format] = NEEDS_RESTART;
         keep(&mut self.shards, &running.shards, shards, &mut kept);
         keep(&mut self.sip.listen, &running.sip.listen, listen, &mut kept);
         keep(&mut self.sip.advertise, &running.sip.advertise, advertise, &mut kept);
         keep(&mut self.sip.notify.stop_within, &running.sip.notify.stop_within, stop_within, &mut kept);
         keep(&mut self.packages.opaque, &running.packages.opaque, opaque, &mut kept);
         keep(&mut self.web, &running.web, web, &mut kept);
+        keep(&mut self.store, &running.store, store, &mut kept);
         keep(&mut self.log.format, &running.log.format, format, &mut kept);
         (self, kept)
     }

@@ -43,6 +43,7 @@ impl Machine for Echo {
             Input::Closed(flow) => say(format!("closed {}", flow.remote)),
             Input::Resolved { query, targets } => say(format!("resolved {query} {targets:?}")),
             Input::Stop => say("stop".into()),
+            Input::Saved { .. } | Input::StoreFailing(_) => {}
             Input::Config(_) | Input::Command { .. } => unreachable!(),
         }
     }
@@ -101,6 +102,7 @@ fn bench() -> Bench {
             port,
             writer,
             resolver,
+            store: None,
             clock: Clock::start(),
             counters: counts,
             patience: Duration::from_secs(1),

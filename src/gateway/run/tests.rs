@@ -17,6 +17,7 @@ pub(super) fn settings(shards: u8, listen: &[&str]) -> RunSettings {
     RunSettings {
         config,
         web: web::Config { listen: "127.0.0.1:0".parse().unwrap(), ..web::Config::default() },
+        store: lamplighter_adapter_store::Config { path: None, ..Default::default() },
         workers: 1,
         secret: [7; 32],
         epoch: "test".into(),

@@ -1,0 +1,371 @@
+//! Nothing acknowledged is lost: the program is killed in mid-load, again and again, and started on the same store.
+//!
+//! The clients keep a log of what they were promised: the newest acknowledged state and entity-tag of each
+//! publication, and each acknowledged subscription with the newest CSeq and version they have seen. After each restart
+//! every promise is checked against what is served. `CRASH_KILLS=n` sets how often (20), `CRASH_SEED=n` where chance
+//! begins.
+
+use crate::gateway::{Gateway, PATIENCE, directory};
+use crate::phone::{Message, dialog_info, parameter};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+const PRESENTITIES: usize = 12;
+const WATCHERS: usize = 24;
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// A request without an answer.
+struct Pending {
+    text: String,
+    branch: String,
+    again: Instant,
+}
+
+/// One publication that always says something new: `k1`, `k2`, and so on.
+#[derive(Default)]
+struct Publisher {
+    tag: Option<String>,
+    /// What was said last, and what of it was acknowledged last.
+    said: u64,
+    acknowledged: u64,
+    cseq: u32,
+    pending: Option<Pending>,
+}
+
+/// One subscription of a watcher.
+#[derive(Default)]
+struct Watch {
+    target: usize,
+    call_id: String,
+    remote: Option<String>,
+    contact: String,
+    cseq: u32,
+    pending: Option<Pending>,
+    /// What the pending request asks for is the end.
+    ending: bool,
+    /// Its making or refresh was acknowledged, its end was not asked for.
+    alive: bool,
+    /// Its end was acknowledged.
+    ended: bool,
+    notified: u32,
+    version: Option<u64>,
+    /// The newest state that it was told, and whether that was in this life of the gateway.
+    shown: u64,
+    told: bool,
+}
+
+struct Fleet {
+    socket: UdpSocket,
+    domain: String,
+    contact: String,
+    chance: Chance,
+    made: u64,
+    publishers: Vec<Publisher>,
+    watches: Vec<Watch>,
+    /// NOTIFYs that came, by subscription and CSeq, as they were.
+    seen: BTreeMap<(String, u32), String>,
+    refused: BTreeSet<u16>,
+}
+
+fn uri(number: usize) -> String {
+    format!("sip:{number}@example.com")
+}
+
+impl Fleet {
+    fn new(gateway: &Gateway, seed: u64) -> Self {
+        let socket = UdpSocket::bind((gateway.sip.ip(), 0)).unwrap();
+        socket.connect(gateway.sip).unwrap();
+        let contact = socket.local_addr().unwrap().to_string();
+        Self {
+            socket,
+            domain: gateway.sip.to_string(),
+            contact,
+            chance: Chance(seed),
+            made: 0,
+            publishers: (0..PRESENTITIES).map(|_| Publisher::default()).collect(),
+            watches: Vec::new(),
+            seen: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        to: &str,
+        call_id: &str,
+        cseq: u32,
+        more: &str,
+        body: &str,
+    ) -> Pending {
+        self.made += 1;
+        let branch = format!("z9hG4bKcrash{}", self.made);
+        let text = format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {c};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:fleet@example.com>;tag=f{call_id}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
+             Event: dialog\r\n{more}Content-Length: {}\r\n\r\n{body}",
+            body.len(),
+            c = self.contact,
+        );
+        self.send(&text);
+        Pending { text, branch, again: Instant::now() + Duration::from_millis(500) }
+    }
+
+    /// While the gateway is dead the kernel may say so.
+    fn send(&self, text: &str) {
+        let _ = self.socket.send(text.as_bytes());
+    }
+
+    fn publish(&mut self, number: usize) {
+        let publisher = &mut self.publishers[number];
+        publisher.said += 1;
+        publisher.cseq += 1;
+        let (said, cseq) = (publisher.said, publisher.cseq);
+        let condition = publisher.tag.as_ref().map_or(String::new(), |tag| format!("SIP-If-Match: {tag}\r\n"));
+        let more = format!("{condition}Expires: 600\r\nContent-Type: application/dialog-info+xml\r\n");
+        let state = if said % 2 == 0 { "confirmed" } else { "early" };
+        let body = dialog_info(&uri(number), "c", state).replace("Ann Lee", &format!("k{said}."));
+        let pending = self.request(
+            "PUBLISH",
+            &uri(number),
+            &format!("<{}>", uri(number)),
+            &format!("p{number}"),
+            cseq,
+            &more,
+            &body,
+        );
+        self.publishers[number].pending = Some(pending);
+    }
+
+    fn subscribe(&mut self, index: usize, expires: u32) {
+        let watch = &mut self.watches[index];
+        watch.cseq += 1;
+        watch.ending = expires == 0;
+        let (cseq, call_id) = (watch.cseq, watch.call_id.clone());
+        let to = watch.remote.clone().unwrap_or(format!("<{}>", uri(watch.target)));
+        let target = if watch.remote.is_some() { format!("sip:{}", self.domain) } else { uri(watch.target) };
+        let more = format!("Contact: <sip:w{index}@{}>\r\nExpires: {expires}\r\n", self.contact);
+        let pending = self.request("SUBSCRIBE", &target, &to, &call_id, cseq, &more, "");
+        self.watches[index].pending = Some(pending);
+    }
+
+    fn watch(&mut self) {
+        let index = self.watches.len();
+        let target = self.chance.below(PRESENTITIES as u64) as usize;
+        self.watches.push(Watch { target, call_id: format!("w{index}"), ..Watch::default() });
+        self.subscribe(index, 600);
+    }
+
+    /// Everybody who waits for nothing does something.
+    fn act(&mut self) {
+        for number in 0..PRESENTITIES {
+            if self.publishers[number].pending.is_none() {
+                self.publish(number);
+            }
+        }
+        if self.watches.iter().filter(|watch| !watch.ended).count() < WATCHERS {
+            self.watch();
+        }
+        let index = self.chance.below(self.watches.len() as u64) as usize;
+        if self.watches[index].pending.is_none() && self.watches[index].alive {
+            let expires = if self.chance.below(6) == 0 { 0 } else { 600 };
+            self.subscribe(index, expires);
+        }
+    }
+
+    /// Takes in what has come, and sends again what was not answered.
+    fn listen(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        let mut buffer = vec![0; 65536];
+        loop {
+            self.socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+            match self.socket.recv(&mut buffer) {
+                Ok(length) => {
+                    let text = std::str::from_utf8(&buffer[..length]).unwrap().to_owned();
+                    let message = Message::read(&text);
+                    match message.status() {
+                        0 => self.notified(&message, &text),
+                        status => self.answered(&message, status),
+                    }
+                }
+                // Also that nobody is there: the gateway is dead or not yet born.
+                Err(error) => {
+                    let kind = error.kind();
+                    let expected =
+                        matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionRefused);
+                    assert!(expected, "{error}");
+                }
+            }
+            let now = Instant::now();
+            let pending = self.publishers.iter_mut().filter_map(|one| one.pending.as_mut());
+            let all = pending.chain(self.watches.iter_mut().filter_map(|one| one.pending.as_mut()));
+            for pending in all.filter(|pending| pending.again <= now) {
+                pending.again = now + Duration::from_millis(500);
+                let _ = self.socket.send(pending.text.as_bytes());
+            }
+            if now >= end {
+                return;
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: &Message, status: u16) {
+        let branch = parameter(answer.all("Via")[0], "branch").unwrap();
+        let is_it = |pending: &Option<Pending>| pending.as_ref().is_some_and(|one| one.branch == branch);
+        if let Some(publisher) = self.publishers.iter_mut().find(|one| is_it(&one.pending)) {
+            publisher.pending = None;
+            match status {
+                200 => {
+                    publisher.tag = Some(answer.header("SIP-ETag").to_owned());
+                    publisher.acknowledged = publisher.said;
+                }
+                503 => _ = self.refused.insert(status),
+                other => panic!("{other} to a PUBLISH with an entity-tag that was given: {answer:#?}"),
+            }
+        } else if let Some(watch) = self.watches.iter_mut().find(|one| is_it(&one.pending)) {
+            watch.pending = None;
+            match status {
+                200 if watch.ending => (watch.alive, watch.ended) = (false, true),
+                200 => {
+                    watch.alive = true;
+                    watch.remote = Some(answer.header("To").to_owned());
+                    watch.contact = answer.header("Contact").to_owned();
+                }
+                // The end was done, and its answer lost with the gateway.
+                481 if watch.ending => (watch.alive, watch.ended) = (false, true),
+                503 => _ = self.refused.insert(status),
+                other => panic!("{other} to a SUBSCRIBE: {answer:#?}"),
+            }
+        }
+    }
+
+    fn notified(&mut self, notify: &Message, text: &str) {
+        let answer = |status: &str| {
+            let echo =
+                |name: &str| notify.all(name).iter().map(|value| format!("{name}: {value}\r\n")).collect::<String>();
+            let headers: String = ["Via", "From", "To", "Call-ID", "CSeq"].map(echo).concat();
+            format!("SIP/2.0 {status}\r\n{headers}Content-Length: 0\r\n\r\n")
+        };
+        let call_id = notify.header("Call-ID").to_owned();
+        let index = self.watches.iter().position(|watch| watch.call_id == call_id).expect("a subscription of ours");
+        self.send(&answer("200 OK"));
+        let watch = &mut self.watches[index];
+        let cseq = notify.cseq();
+        let (state, _) = notify.subscription_state();
+        // A SUBSCRIBE whose answer was lost with the gateway is made again: it is another dialog, with its own numbers.
+        let from = notify.header("From");
+        let dialog = format!("{call_id} {from}");
+        if let Some(before) = self.seen.insert((dialog.clone(), cseq), text.to_owned()) {
+            assert_eq!(before, text, "CSeq {cseq} was used twice");
+            return;
+        }
+        assert!(!watch.ended || state == "terminated", "what was given up goes on: {notify:#?}");
+        if watch.remote.as_deref().is_some_and(|remote| remote != from) {
+            return;
+        }
+        let newest = self.seen.range((dialog.clone(), 0)..=(dialog, u32::MAX)).next_back().unwrap().0.1;
+        // The network is the loopback: what comes later was sent later.
+        assert_eq!(newest, cseq, "CSeq went back: {notify:#?}");
+        watch.notified = cseq;
+        if notify.body.is_empty() {
+            return;
+        }
+        let version: u64 = notify.xml("version").parse().unwrap();
+        assert!(watch.version.is_none_or(|before| version > before), "version {version} after {:?}", watch.version);
+        watch.version = Some(version);
+        watch.told = true;
+        let Some(said) = shown(&notify.body) else { return };
+        assert!(said >= watch.shown, "an older state after a newer one: {notify:#?}");
+        watch.shown = said;
+    }
+
+    /// What everybody may rely on after the restart, until all of it has been seen.
+    fn check(&mut self, gateway: &Gateway) {
+        let promised: Vec<(u64, u64)> = self.publishers.iter().map(|one| (one.acknowledged, one.said)).collect();
+        for (number, &(acknowledged, said)) in promised.iter().enumerate() {
+            let (status, state) = gateway.get(&format!("/v1/state/{}/dialog", uri(number)));
+            let served = shown(&state);
+            assert!(
+                acknowledged == 0
+                    || status == 200 && served.is_some_and(|served| (acknowledged..=said).contains(&served)),
+                "{number} was acknowledged k{acknowledged}, said k{said}, and is served as {served:?} in {state}"
+            );
+        }
+        let untold = |fleet: &Self| {
+            let silent = |watch: &&Watch| watch.alive && !watch.ending && !watch.told;
+            fleet.watches.iter().filter(silent).map(|watch| watch.call_id.clone()).collect::<Vec<_>>()
+        };
+        let end = Instant::now() + PATIENCE;
+        while !untold(self).is_empty() {
+            assert!(
+                Instant::now() < end,
+                "acknowledged subscriptions that are told nothing any more: {:?}",
+                untold(self)
+            );
+            self.listen(Duration::from_millis(5));
+        }
+        for watch in self.watches.iter().filter(|watch| watch.alive && !watch.ending) {
+            let acknowledged = promised[watch.target].0;
+            assert!(watch.shown >= acknowledged, "{} shows k{}, not k{acknowledged}", watch.call_id, watch.shown);
+        }
+    }
+}
+
+/// The number of the state in a document of either kind.
+fn shown(text: &str) -> Option<u64> {
+    let from = text.find("\"k")? + 2;
+    text[from..].split('.').next()?.parse().ok()
+}
+
+/// HA-02, PU-04, DI-08
+#[test]
+fn what_was_acknowledged_survives_sigkill() {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (kills, seed) = (number("CRASH_KILLS", 20), number("CRASH_SEED", 1));
+    let store = directory("crash");
+    let more = |shards: u32| {
+        format!(
+            "shards = {shards}\nstore.path = {store:?}\nsip.notify.restart_rate = 100000\n\
+             limits.publications = 1000\n"
+        )
+    };
+    let mut gateway = Gateway::start(&more(1));
+    let mut fleet = Fleet::new(&gateway, seed);
+    let mut published = 0;
+    for kill in 0..kills {
+        let end = Instant::now() + Duration::from_millis(20 + fleet.chance.below(250));
+        while Instant::now() < end {
+            fleet.act();
+            fleet.listen(Duration::from_millis(1));
+        }
+        gateway.kill();
+        // What was on its way when it died still counts.
+        fleet.listen(Duration::from_millis(5));
+        published += fleet.publishers.iter().map(|one| one.acknowledged).sum::<u64>();
+        for watch in &mut fleet.watches {
+            watch.told = false;
+        }
+        gateway.reconfigure(&more([1, 4, 4, 1][kill as usize % 4]));
+        gateway.start_again();
+        fleet.check(&gateway);
+    }
+    assert!(published > 0 && fleet.watches.iter().any(|watch| watch.ended), "a run without load proves nothing");
+    assert!(fleet.refused.is_empty(), "requests were refused: {:?}", fleet.refused);
+    drop(gateway);
+    std::fs::remove_dir_all(&store).unwrap();
+}
