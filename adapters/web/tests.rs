@@ -64,6 +64,9 @@ impl Package for Number {
     fn json(&self, state: &u64, _: View, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{{\"n\":{state},\"pad\":\"{}\"}}", "x".repeat(self.0.len() * 20)).as_bytes());
     }
+    fn schema(&self) -> &'static str {
+        r#"{"type":"object"}"#
+    }
     fn rule(&self) -> &'static str {
         "the newest"
     }
@@ -116,7 +119,9 @@ impl Rig {
             }
         });
         let well = Arc::new(AtomicBool::new(true));
+        let (reloading, reload) = watch::channel(0);
         let admin = Admin {
+            reload,
             metrics: Arc::new(|out| out.push_str("other_total 1\n")),
             ready: Arc::new({
                 let well = Arc::clone(&well);

@@ -15,6 +15,8 @@ pub mod presence;
 #[cfg(test)]
 mod published;
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod views;

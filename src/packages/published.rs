@@ -1,26 +1,15 @@
 //! What publishers may say as JSON: the examples of the documentation, and hostile ones.
 
-use crate::testing::{Chance, ME, at, mutate, reading, view, well_formed};
-use crate::{Config, opaque, packages};
+use crate::testing::{Chance, ME, at, everything, mutate, reading, view, well_formed};
 use lamplighter_model::config::Profile;
 use lamplighter_model::package::{AnyFact, AnyPackage, AnyState, Reading, Sourced, Stamp, View};
 use lamplighter_model::publish::Content;
 use serde_json::{Value, json};
 
-const DOCUMENT: &str = include_str!("../../docs/json-states.md");
-
-fn all() -> Vec<Box<dyn AnyPackage>> {
-    let door = opaque::Config {
-        name: "x-door".into(),
-        kind: "door".into(),
-        content_types: vec!["application/x-door".into()],
-        expires: crate::EXPIRES,
-    };
-    packages(&Config { opaque: vec![door], ..Config::default() })
-}
+pub(crate) const DOCUMENT: &str = include_str!("../../docs/json-states.md");
 
 /// Fenced blocks: what is said of them, and what is in them.
-fn blocks(text: &str) -> Vec<(&str, &str)> {
+pub(crate) fn blocks(text: &str) -> Vec<(&str, &str)> {
     let mut parts = text.split("```");
     parts.next();
     let mut blocks = Vec::new();
@@ -51,7 +40,7 @@ fn feed(package: &dyn AnyPackage, state: &AnyState, seen: View) -> String {
 /// published again and shows the same.
 #[test]
 fn examples_of_the_documentation() {
-    let packages = all();
+    let packages = everything();
     let mut blocks = blocks(DOCUMENT).into_iter().peekable();
     let mut examples = 0;
     while let Some((said, text)) = blocks.next() {
@@ -150,7 +139,7 @@ fn mutated_json_is_read_or_refused() {
         b"true",
         b"\xff",
     ];
-    let packages = all();
+    let packages = everything();
     let examples: Vec<(&dyn AnyPackage, &str)> = blocks(DOCUMENT)
         .into_iter()
         .filter_map(|(said, text)| Some((said.strip_prefix("json ")?, text)))
@@ -192,7 +181,7 @@ fn mutated_json_is_read_or_refused() {
 #[test]
 fn bounds() {
     let check = |kind: &str, body: &str, expected: &str| {
-        let packages = all();
+        let packages = everything();
         let package = packages.iter().find(|package| package.kind() == kind).unwrap();
         let error = package.read(Content::Json(body.as_bytes()), reading(0)).err();
         assert_eq!(error.map(|error| error.to_string()).as_deref(), Some(expected), "{}", &body[..body.len().min(80)]);

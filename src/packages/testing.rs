@@ -1,9 +1,21 @@
 //! What tests of several packages share.
 
+use crate::{Config, opaque, packages};
 use lamplighter_model::config::Profile;
-use lamplighter_model::package::{BadBody, Composed, Package, Reading, Rendering, Sourced, Stamp, View};
+use lamplighter_model::package::{AnyPackage, BadBody, Composed, Package, Reading, Rendering, Sourced, Stamp, View};
 use lamplighter_model::time::Time;
 use std::time::Duration;
+
+/// All packages, and one of the configuration.
+pub(crate) fn everything() -> Vec<Box<dyn AnyPackage>> {
+    let door = opaque::Config {
+        name: "x-door".into(),
+        kind: "door".into(),
+        content_types: vec!["application/x-door".into()],
+        expires: crate::EXPIRES,
+    };
+    packages(&Config { opaque: vec![door], ..Config::default() })
+}
 
 pub(crate) const ME: &str = "sip:1001@example.com";
 

@@ -1,7 +1,6 @@
 //! What watchers who may not see everything see.
 
-use crate::testing::{Chance, ME, reading, view};
-use crate::{Config, opaque, packages};
+use crate::testing::{Chance, ME, everything, reading, view};
 use lamplighter_model::config::Profile;
 use lamplighter_model::package::{AnyFact, AnyPackage, AnyState, Sourced, Stamp, View};
 use lamplighter_model::publish::Content;
@@ -97,16 +96,6 @@ fn strings(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-fn all() -> Vec<Box<dyn AnyPackage>> {
-    let door = opaque::Config {
-        name: "x-door".into(),
-        kind: "door".into(),
-        content_types: vec!["application/x-door".into()],
-        expires: crate::EXPIRES,
-    };
-    packages(&Config { opaque: vec![door], ..Config::default() })
-}
-
 /// The body for phones and the JSON for the feed.
 fn seen(package: &dyn AnyPackage, state: &AnyState, seen: View) -> [String; 2] {
     let (mut body, mut feed) = (Vec::new(), Vec::new());
@@ -160,7 +149,7 @@ fn find<'a>(packages: &'a [Box<dyn AnyPackage>], kind: &str) -> &'a dyn AnyPacka
 
 #[test]
 fn narrower_views_of_whole_documents() {
-    let packages = all();
+    let packages = everything();
     let named = RICH.replace(
         "<note xml:lang=\"de\">",
         "<c:display-name xmlns:c='urn:ietf:params:xml:ns:pidf:cipid'>Wilhelmina</c:display-name><note xml:lang=\"de\">",
@@ -187,7 +176,7 @@ fn narrower_views_of_whole_documents() {
 /// Whatever is in whatever place, it is hidden.
 #[test]
 fn narrower_views_of_whatever_is_said() {
-    let packages = all();
+    let packages = everything();
     let mut chance = Chance(31);
     let secret = |chance: &mut Chance| {
         let letters: String = (0..6).map(|_| char::from(b'g' + chance.below(19) as u8)).collect();

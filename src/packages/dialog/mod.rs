@@ -360,6 +360,10 @@ impl lamplighter_model::package::Package for Package {
         write::json(state, view, out);
     }
 
+    fn schema(&self) -> &'static str {
+        include_str!("../schema/dialog.json")
+    }
+
     fn describe(&self, state: &State) -> String {
         let calls = state.dialogs().filter(|dialog| dialog.progress != Progress::Terminated).count();
         match calls {

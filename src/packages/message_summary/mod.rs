@@ -223,6 +223,10 @@ impl lamplighter_model::package::Package for Package {
         object.end();
     }
 
+    fn schema(&self) -> &'static str {
+        include_str!("../schema/mwi.json")
+    }
+
     fn describe(&self, state: &Option<Summary>) -> String {
         match state {
             None => "unknown".to_owned(),

@@ -136,6 +136,10 @@ impl lamplighter_model::package::Package for Package {
         object.end();
     }
 
+    fn schema(&self) -> &'static str {
+        include_str!("../schema/opaque.json")
+    }
+
     fn describe(&self, state: &Option<Body>) -> String {
         match state {
             Some(body) => format!("{} bytes", body.bytes.len()),

@@ -436,6 +436,10 @@ impl lamplighter_model::package::Package for Package {
         write::json(state, view, out);
     }
 
+    fn schema(&self) -> &'static str {
+        include_str!("../schema/presence.json")
+    }
+
     fn describe(&self, state: &State) -> String {
         let basic = match state.open() {
             Some(true) => "open",

@@ -12,11 +12,12 @@ pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8
     out.reserve(256 + 256 * state.tuples.len());
     out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"");
     out.extend_from_slice(PIDF.as_bytes());
-    let seen = match view {
-        View::Full => state.person.clone(),
+    let reduced = match view {
+        View::Full => None,
         View::Masked => state.person.as_ref().and_then(masked),
         View::Busy => state.show().and_then(busy),
     };
+    let seen = if view == View::Full { state.person.as_ref() } else { reduced.as_ref() };
     if seen.is_some() {
         for (prefix, namespace) in [("dm", DATA_MODEL), ("rpid", RPID)] {
             out.extend_from_slice(b"\" xmlns:");
@@ -44,7 +45,7 @@ pub(super) fn pidf(presentity: &str, state: &State, view: View, out: &mut Vec<u8
     if view == View::Full {
         notes("note", &state.notes, out);
     }
-    if let Some(seen) = &seen {
+    if let Some(seen) = seen {
         person(seen, out);
     }
     if view == View::Full {
@@ -245,10 +246,10 @@ pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
     {
         object.string("name", name);
     }
-    if view != View::Busy {
-        if let Some(doing) = state.person.as_ref().and_then(|person| person.doing.as_ref()) {
-            object.array("activities", doing.activities.names(), string);
-        }
+    if view != View::Busy
+        && let Some(doing) = state.person.as_ref().and_then(|person| person.doing.as_ref())
+    {
+        object.array("activities", doing.activities.names(), string);
     }
     if view == View::Full {
         let notes = state.notes();
