@@ -55,7 +55,7 @@ impl Authority {
         config.check()?;
         Ok(Self {
             anybody: (!config.is_configured()).then(Principal::anybody),
-            keys: Keys::new(&config.keys),
+            keys: Keys::new(config)?,
             jwt: if config.jwt.sources() > 0 { Some(jwt::Jwt::new(&config.jwt)?) } else { None },
             tickets: Tickets::new(config.ticket_life),
             sessions: Sessions::new(config.session),
@@ -64,6 +64,11 @@ impl Authority {
             metrics: config.metrics,
             secure: config.session.secure,
         })
+    }
+
+    /// Reads the file with API keys again. The error names the setting below `[web]`; then nothing changes.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        self.keys.reload()
     }
 
     /// Where a request comes from, seen through the reverse proxies.
@@ -143,7 +148,10 @@ pub(crate) async fn token(app: &App, token: &str, peer: IpAddr) -> Result<Princi
     may_try(app, peer)?;
     if token.len() <= jwt::MOST_BYTES && !token.contains('.') {
         return match authority.keys.find(token) {
-            Some(key) => Ok(principal(app, key.name.clone(), None, &key.read, &key.write, key.admin)),
+            Some(known) => {
+                let Key { name, read, write, admin, .. } = &known.key;
+                Ok(principal(app, name.clone(), None, read, write, *admin).unless(&known.over))
+            }
             None => Err(failed(app, peer, "key", Problem::new(Kind::TokenInvalid, "key: there is no such API key"))),
         };
     }
@@ -221,8 +229,15 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Signs a token by the secret of this configuration, for development. `presence` are the grants, as in a token's claim
-/// of that name; `life` is how long it lasts. The error names a setting below `[web]`.
+/// of that name; `life` is how long it lasts. The error says what to change, a setting below `[web]` perhaps.
 pub fn mint(config: &Auth, name: &str, presence: &serde_json::Value, life: Duration) -> Result<String, String> {
+    if !jwt::is_name(name) {
+        return Err(format!("`{name}` is no name: 1 to 128 bytes, other than `{}`", principal::ANYBODY));
+    }
+    let Claim { read, write, .. } = Claim::read(presence)?;
+    if let Some(grant) = read.iter().chain(&write).find(|grant| !principal::is_selector(&grant.r)) {
+        return Err(format!("`{}` selects nothing: write an address, sip:*@domain, group:NAME or *", grant.r));
+    }
     jwt::mint(&config.jwt, name, presence, wall(), life)
 }
 

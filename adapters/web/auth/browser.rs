@@ -74,7 +74,7 @@ struct Session {
 
 impl Session {
     fn lives(&self, now: Instant, idle: Duration) -> bool {
-        now < self.until && self.using.last(now) + idle > now
+        now < self.until && !self.principal.is_over() && self.using.last(now) + idle > now
     }
 }
 

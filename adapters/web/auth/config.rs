@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Auth {
     /// API keys: for services, and for wallboards, which have keys of their own that may only read.
     pub keys: Vec<Key>,
+    /// A file with more of them, as `[[keys]]`; read again when the gateway is told to.
+    pub keys_file: PathBuf,
     /// JSON Web Tokens, RFC 7519.
     pub jwt: Jwt,
     /// What browsers have instead of a token.
@@ -145,6 +147,7 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             keys: Vec::new(),
+            keys_file: PathBuf::new(),
             jwt: Jwt::default(),
             session: Session::default(),
             ticket_life: Duration::from_secs(30),
@@ -181,30 +184,12 @@ impl Default for Session {
 impl Auth {
     /// Whether anybody has to sign in.
     pub fn is_configured(&self) -> bool {
-        !self.keys.is_empty() || self.jwt.sources() > 0
+        !self.keys.is_empty() || !self.keys_file.as_os_str().is_empty() || self.jwt.sources() > 0
     }
 
     /// What to change, naming the key below `[web]`, if anything.
     pub(super) fn check(&self) -> Result<(), String> {
-        let mut names = HashSet::new();
-        for (index, key) in self.keys.iter().enumerate() {
-            let bad = |what: String| Err(format!("auth.keys[{index}]: {what}"));
-            let Key { name, hash, read, write, .. } = key;
-            if !super::jwt::is_name(name) || !names.insert(name) {
-                return bad("a key needs a name of its own, of at most 128 bytes, other than `anonymous`".into());
-            }
-            if super::keys::hash(hash).is_none() {
-                return bad(format!("`{name}` has no hash such as `lamplighter token key` prints"));
-            }
-            for grant in read.iter().chain(write) {
-                if !super::principal::is_selector(&grant.r) {
-                    return bad(format!(
-                        "`{}` selects nothing: write an address, sip:*@domain, group:NAME or *",
-                        grant.r
-                    ));
-                }
-            }
-        }
+        check_keys(&self.keys).map_err(|(index, what)| format!("auth.keys[{index}]: {what}"))?;
         let Jwt { jwks_url, leeway, .. } = &self.jwt;
         if self.jwt.sources() > 1 {
             return Err("auth.jwt: give one of secret_file, public_key_file, jwks_file and jwks_url".into());
@@ -227,6 +212,25 @@ impl Auth {
             None => Ok(()),
         }
     }
+}
+
+/// Which key is wrong, by its place, and why.
+pub(super) fn check_keys(keys: &[Key]) -> Result<(), (usize, String)> {
+    let mut names = HashSet::new();
+    for (index, Key { name, hash, read, write, .. }) in keys.iter().enumerate() {
+        let bad = |what: String| Err((index, what));
+        if !super::jwt::is_name(name) || !names.insert(name) {
+            return bad("a key needs a name of its own, of at most 128 bytes, other than `anonymous`".into());
+        }
+        if super::keys::hash(hash).is_none() {
+            return bad(format!("`{name}` has no hash such as `lamplighter token key` prints"));
+        }
+        let mut grants = read.iter().chain(write);
+        if let Some(Grant { r, .. }) = grants.find(|grant| !super::principal::is_selector(&grant.r)) {
+            return bad(format!("`{r}` selects nothing: write an address, sip:*@domain, group:NAME or *"));
+        }
+    }
+    Ok(())
 }
 
 impl Jwt {

@@ -80,7 +80,7 @@ impl Remote {
     pub(super) fn new(config: &config::Jwt) -> Result<Self, String> {
         let mut tls = TlsConfig::builder();
         if !config.ca_file.as_os_str().is_empty() {
-            let text = file("ca_file", &config.ca_file)?;
+            let text = file("jwt.ca_file", &config.ca_file)?;
             let certificates = parse_pem(&text).filter_map(|item| match item {
                 Ok(PemItem::Certificate(certificate)) => Some(certificate),
                 _ => None,

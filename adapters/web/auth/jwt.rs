@@ -143,12 +143,12 @@ impl Jwt {
             one(Material::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &secret(&config.secret_file)?)))
         } else if !config.public_key_file.as_os_str().is_empty() {
             let name = &config.public_key_file;
-            let text = file("public_key_file", name)?;
+            let text = file("jwt.public_key_file", name)?;
             let key = der::public_key(&String::from_utf8_lossy(&text));
             let key = key.map_err(|what| format!("auth.jwt.public_key_file: {} {what}", name.display()))?;
             one(Material::Public(key))
         } else if !config.jwks_file.as_os_str().is_empty() {
-            let keys = jwks::read(&file("jwks_file", &config.jwks_file)?);
+            let keys = jwks::read(&file("jwt.jwks_file", &config.jwks_file)?);
             Source::Fixed(keys.map_err(|what| format!("auth.jwt.jwks_file: {what}"))?)
         } else {
             Source::Remote(Arc::new(Remote::new(config)?))
@@ -321,7 +321,7 @@ pub(super) fn mint(
 
 /// The secret in a file, at least 32 bytes.
 fn secret(name: &Path) -> Result<Vec<u8>, String> {
-    let mut secret = file("secret_file", name)?;
+    let mut secret = file("jwt.secret_file", name)?;
     secret.truncate(secret.trim_ascii_end().len());
     if secret.len() < LEAST_SECRET {
         return Err(format!("auth.jwt.secret_file: {} holds less than {LEAST_SECRET} bytes", name.display()));
@@ -331,7 +331,7 @@ fn secret(name: &Path) -> Result<Vec<u8>, String> {
 
 /// What is in a file of the setting `key`.
 pub(super) fn file(key: &str, name: &Path) -> Result<Vec<u8>, String> {
-    let wrong = |what: String| format!("auth.jwt.{key}: {}: {what}", name.display());
+    let wrong = |what: String| format!("auth.{key}: {}: {what}", name.display());
     let metadata = std::fs::metadata(name).map_err(|error| wrong(error.to_string()))?;
     if metadata.len() > MOST_FILE {
         return Err(wrong(format!("longer than {MOST_FILE} bytes")));

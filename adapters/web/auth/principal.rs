@@ -22,12 +22,15 @@ pub(crate) type Groups = Arc<dyn Fn(&str) -> Option<Arc<[String]>> + Send + Sync
 #[derive(Clone)]
 pub(crate) struct Principal(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     name: String,
     expires: Option<u64>,
     reads: Reads,
     writes: Reads,
     admin: bool,
+    /// Turns true when its key is no longer known.
+    over: Option<Arc<AtomicBool>>,
     /// The session that it came with.
     session: Option<InUse>,
 }
@@ -72,20 +75,31 @@ impl Principal {
     }
 
     pub(crate) fn new(name: String, expires: Option<u64>, reads: Reads, writes: Reads, admin: bool) -> Self {
-        Self(Arc::new(Inner { name, expires, reads, writes, admin, session: None }))
+        Self(Arc::new(Inner { name, expires, reads, writes, admin, over: None, session: None }))
     }
 
-    /// The same, until then.
+    fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = (*self.0).clone();
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// The same, until this turns true.
+    pub(super) fn unless(&self, over: &Arc<AtomicBool>) -> Self {
+        self.with(|inner| inner.over = Some(Arc::clone(over)))
+    }
+
+    /// The same, until then, and by itself.
     pub(super) fn for_session(&self, expires: u64) -> Self {
-        let Inner { name, reads, writes, admin, .. } = &*self.0;
-        Self::new(name.clone(), Some(expires), reads.clone(), writes.clone(), *admin)
+        self.with(|inner| {
+            inner.expires = Some(expires);
+            inner.session = None;
+        })
     }
 
     /// The same, which keeps a session in use as long as it is held.
     pub(super) fn used_by(&self, using: &Arc<Use>) -> Self {
-        let Inner { name, expires, reads, writes, admin, .. } = &*self.0;
-        let (reads, writes, session) = (reads.clone(), writes.clone(), Some(InUse::new(using)));
-        Self(Arc::new(Inner { name: name.clone(), expires: *expires, reads, writes, admin: *admin, session }))
+        self.with(|inner| inner.session = Some(InUse::new(using)))
     }
 
     /// Whether it came with the cookie of a session.
@@ -93,9 +107,11 @@ impl Principal {
         self.0.session.is_some()
     }
 
-    /// Whether the session that it came with was ended: whoever signs out is signed out everywhere.
+    /// Whether it has ended before its time: its API key was taken away, or its session was ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.session.as_ref().is_some_and(|InUse(using)| using.over.load(Ordering::Relaxed))
+        let ended = |over: &AtomicBool| over.load(Ordering::Relaxed);
+        let Inner { over, session, .. } = &*self.0;
+        over.as_deref().is_some_and(ended) || session.as_ref().is_some_and(|InUse(using)| ended(&using.over))
     }
 
     /// What it is called; `anonymous` where nobody has to sign in.
@@ -361,6 +377,12 @@ impl InUse {
     fn new(using: &Arc<Use>) -> Self {
         using.holders.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(using))
+    }
+}
+
+impl Clone for InUse {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
     }
 }
 

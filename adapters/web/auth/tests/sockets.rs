@@ -24,6 +24,7 @@ struct Rig {
     key: String,
     root: String,
     port: lamplighter_port::Port,
+    reload: watch::Sender<u64>,
     _stop: watch::Sender<bool>,
 }
 
@@ -64,12 +65,13 @@ impl Rig {
         let (hub, _, port) =
             lamplighter_port::hub(packages, addresses, Default::default(), "e1", vec![Arc::new(|| {})]);
         std::thread::spawn(|| hub.run());
-        let admin = Admin { metrics: Arc::new(|_| {}), ready: Arc::new(|| Ok(())), reload: watch::channel(0).1 };
+        let (reload, reloaded) = watch::channel(0);
+        let admin = Admin { metrics: Arc::new(|_| {}), ready: Arc::new(|| Ok(())), reload: reloaded };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(serve(config, port.clone(), admin, listener, stopping));
-        Self { address, key, root, port, _stop: stop }
+        Self { address, key, root, port, reload, _stop: stop }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
@@ -277,6 +279,28 @@ async fn a_session_is_of_no_use_to_pages_of_others() {
     assert_ne!(rig.feed("", &[("cookie", value)], hello.clone()).await["t"], "ok");
     let evil = [("cookie", value), ("origin", "https://evil.example.org")];
     assert_eq!(rig.feed("", &evil, hello).await, 403);
+}
+
+/// A wallboard's key is taken away.
+#[tokio::test]
+async fn a_key_taken_out_of_the_file_signs_out_what_was_made_from_it() {
+    let file = std::env::temp_dir().join(format!("lamplighter-wallboard-{}.toml", std::process::id()));
+    let (key, hash) = new_key().unwrap();
+    std::fs::write(&file, format!("[[keys]]\nname = \"lobby\"\nhash = \"{hash}\"\n")).unwrap();
+    let rig = Rig::new(|config| config.auth.keys_file = file.clone()).await;
+    let cookie = rig.ask("POST", "/v1/session", &Rig::bearer(&key)).await.cookie();
+    assert_eq!(rig.get("/v1/session", &cookie).await.json()["principal"], "lobby");
+    std::fs::write(&file, "").unwrap();
+    rig.reload.send(1).unwrap();
+    let gone = async {
+        while rig.get("/v1/session", &cookie).await.status != 401 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(rig.get("/v1/state", &Rig::bearer(&key)).await.status, 401);
+    assert_eq!(rig.get("/v1/state", &Rig::bearer(&rig.key)).await.status, 200);
 }
 
 #[tokio::test]
