@@ -35,9 +35,11 @@ pub(crate) fn operations() -> Vec<Operation> {
         operation.query("r", json!({ "$ref": "#/components/schemas/Resource" }), "Which address")
     };
     vec![
-        Operation::get("/v1/connections", connections)
-            .about("connections", "Who is connected to the feed")
-            .answer(200, "Connections", "Oldest first"),
+        Operation::get("/v1/connections", connections).about("connections", "Who is connected to the feed").answer(
+            200,
+            "Connections",
+            "Oldest first",
+        ),
         Operation::delete("/v1/connections/{number}", disconnect)
             .about("disconnect", "Close a connection to the feed; its client may come back")
             .segment("number", "Number", "The connection")
@@ -56,12 +58,17 @@ pub(crate) fn operations() -> Vec<Operation> {
             .about("trace", "What happens to an address, live: requests, decisions, NOTIFYs and their answers")
             .typed(200, "text/event-stream", "Text", "Events `trace`, and `missed` with a count after a jam")
             .refuses(&[Kind::NotFound, Kind::InvalidField, Kind::TooManyResources, Kind::UpstreamUnavailable]),
-        Operation::get("/v1/rates", samples)
-            .about("rates", "Chosen metrics of the last hour")
-            .answer(200, "Rates", "Samples, oldest first; null: not yet known"),
-        Operation::get("/healthz", || async { "ok\n" })
-            .about("health", "Whether the process lives")
-            .typed(200, "text/plain", "Text", "It does"),
+        Operation::get("/v1/rates", samples).about("rates", "Chosen metrics of the last hour").answer(
+            200,
+            "Rates",
+            "Samples, oldest first; null: not yet known",
+        ),
+        Operation::get("/healthz", || async { "ok\n" }).about("health", "Whether the process lives").typed(
+            200,
+            "text/plain",
+            "Text",
+            "It does",
+        ),
         Operation::get("/readyz", ready)
             .about("ready", "Whether all parts of the gateway are at work")
             .answer(200, "Ready", "They are")
@@ -172,9 +179,9 @@ async fn trace(caller: Caller, parameters: Parameters) -> Result<Response, Probl
             () = stopped(&mut stop) => return None,
         };
         let event = match next {
-            Traced::Event(Trace { resource, at, what, detail }) => Event::default().event("trace").data(
-                json!({ "r": &*resource, "at": at.as_millis(), "what": what, "detail": detail }).to_string(),
-            ),
+            Traced::Event(Trace { resource, at, what, detail }) => Event::default()
+                .event("trace")
+                .data(json!({ "r": &*resource, "at": at.as_millis(), "what": what, "detail": detail }).to_string()),
             Traced::Missed(count) => Event::default().event("missed").data(json!({ "missed": count }).to_string()),
         };
         Some((Ok::<_, Infallible>(event), (tracing, stop)))

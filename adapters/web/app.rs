@@ -145,9 +145,10 @@ impl App {
         self.shelf.now()
     }
 
-    /// Reads the directory's file again. Nothing changes when it is wrong.
+    /// Reads the files of API keys and of the directory again. Of a file that is wrong nothing is taken over.
     pub(crate) fn reload(&self) -> Result<(), String> {
-        self.shelf.reload(&self.port.addresses())
+        let (keys, directory) = (self.auth.reload(), self.shelf.reload(&self.port.addresses()));
+        keys.map_err(|what| format!("web.{what}")).and(directory)
     }
 
     /// The metrics page.

@@ -1,7 +1,9 @@
 //! The `[web]` section.
 
+use crate::auth::Auth;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The `[web]` section: panel, HTTP API and the JSON feed over WebSocket.
@@ -12,6 +14,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Listen beyond loopback although nobody has to sign in.
     pub open: bool,
+    /// Who may use the feed and the HTTP API.
+    pub auth: Auth,
+    /// Where people and groups are kept, `.json` or `.toml`; empty: nowhere.
+    pub directory: PathBuf,
     /// Pages of other origins that may use the feed and the API, such as `https://crm.example.com`.
     pub origins: Vec<String>,
     /// Names of this server in URLs, besides `localhost` and addresses. A page that made its own name point here
@@ -33,6 +39,10 @@ pub struct Config {
     pub stall: Duration,
     /// The kernel's send buffer of a connection, bytes.
     pub send_buffer: usize,
+    /// When the gateway stops, feed clients are told to come back after half a second and up to so much more, each at
+    /// another time.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
     /// What one feed client may ask for.
     pub limits: Limits,
 }
@@ -53,6 +63,12 @@ pub struct Limits {
     pub commands_per_second: u32,
     /// Commands at once after quiet.
     pub command_burst: u32,
+    /// Feed connections of one principal; beyond, the oldest is closed (4409).
+    pub connections_per_principal: usize,
+    /// Feed connections that one address may open a second; beyond, 429.
+    pub handshakes_per_second: u32,
+    /// The same at once after quiet.
+    pub handshake_burst: u32,
 }
 
 impl Default for Config {
@@ -60,6 +76,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8088)),
             open: false,
+            auth: Auth::default(),
+            directory: PathBuf::new(),
             origins: Vec::new(),
             hosts: Vec::new(),
             connections: 10_000,
@@ -68,6 +86,7 @@ impl Default for Config {
             flush_every: Duration::from_millis(20),
             stall: Duration::from_secs(30),
             send_buffer: 64 * 1024,
+            drain: Duration::from_secs(2),
             limits: Limits::default(),
         }
     }
@@ -82,17 +101,25 @@ impl Default for Limits {
             frame: 64 * 1024,
             commands_per_second: 50,
             command_burst: 100,
+            connections_per_principal: 20,
+            handshakes_per_second: 100,
+            handshake_burst: 1000,
         }
     }
 }
 
 /// Whether this configuration can be served; else what to change, naming the key below `[web]`.
 pub fn check(config: &Config) -> Result<(), String> {
-    if !config.open && !config.listen.ip().to_canonical().is_loopback() {
+    if !config.open && !config.auth.is_configured() && !config.listen.ip().to_canonical().is_loopback() {
         return Err(format!(
-            "listen: {} is reachable from outside and nobody has to sign in; listen on 127.0.0.1, or set open = true",
+            "listen: {} is reachable from outside and nobody has to sign in; say who may in [web.auth], listen on 127.0.0.1, or set \
+             open = true",
             config.listen
         ));
+    }
+    crate::auth::check(&config.auth)?;
+    if !config.directory.as_os_str().is_empty() {
+        crate::directory::check(&config.directory).map_err(|bad| format!("directory: {bad}"))?;
     }
     let least = [
         ("connections", config.connections),
@@ -102,6 +129,9 @@ pub fn check(config: &Config) -> Result<(), String> {
         ("limits.frame", config.limits.frame / 1024),
         ("limits.commands_per_second", config.limits.commands_per_second as usize),
         ("limits.command_burst", config.limits.command_burst as usize),
+        ("limits.connections_per_principal", config.limits.connections_per_principal),
+        ("limits.handshakes_per_second", config.limits.handshakes_per_second as usize),
+        ("limits.handshake_burst", config.limits.handshake_burst as usize),
         ("ping_every", config.ping_every.as_millis() as usize),
         ("hello_timeout", config.hello_timeout.as_millis() as usize),
         ("stall", config.stall.as_millis() as usize),

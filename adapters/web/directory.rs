@@ -31,7 +31,13 @@ pub(crate) fn operations() -> Vec<Operation> {
             .header("If-Match", false, "The version that is meant; left out: any")
             .bare(204, "It is written, and every reader sees it")
             .with(204, "ETag", "The directory's version")
-            .refuses(&[Kind::NotFound, Kind::Conflict, Kind::PreconditionFailed, Kind::InvalidField, Kind::UpstreamUnavailable])
+            .refuses(&[
+                Kind::NotFound,
+                Kind::Conflict,
+                Kind::PreconditionFailed,
+                Kind::InvalidField,
+                Kind::UpstreamUnavailable,
+            ])
     };
     let read = |operation: Operation| {
         operation
@@ -56,8 +62,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             .body(8 * 1024 * 1024, true, &["application/json"], "Members")
             .refuses(&[Kind::BadJson])
             .about("putGroup", "Create or replace a group"),
-        changed(name(Operation::delete("/v1/groups/{name}", delete_group)))
-            .about("deleteGroup", "Remove a group"),
+        changed(name(Operation::delete("/v1/groups/{name}", delete_group))).about("deleteGroup", "Remove a group"),
     ]
 }
 
@@ -105,8 +110,7 @@ impl Directory {
         let mut words = HashMap::new();
         for (index, person) in people.iter_mut().enumerate() {
             let place = |member: &str| format!("/people/{index}/{member}");
-            person.resource =
-                addresses.parse(&person.resource).map_err(|bad| (place("resource"), bad.to_string()))?;
+            person.resource = addresses.parse(&person.resource).map_err(|bad| (place("resource"), bad.to_string()))?;
             let Person { resource, name, extension, department, picture, note } = &*person;
             let texts = [
                 ("name", name, 256),
@@ -119,7 +123,9 @@ impl Directory {
             if let Some((member, _, most)) = texts.iter().find(long) {
                 return Err((place(member), format!("at most {most} bytes")));
             }
-            let bad = |picture: &&String| !["https://", "http://", "/", "data:image/"].iter().any(|with| picture.starts_with(with));
+            let bad = |picture: &&String| {
+                !["https://", "http://", "/", "data:image/"].iter().any(|with| picture.starts_with(with))
+            };
             if picture.as_ref().filter(bad).is_some() {
                 return Err((place("picture"), "a URL that begins with https://, http://, / or data:image/".into()));
             }
@@ -136,9 +142,8 @@ impl Directory {
             }
             let place = |index| format!("/groups/{}/{index}", name.replace('~', "~0"));
             bound(&format!("/groups/{name}"), "members", members.len(), MEMBERS)?;
-            let parse = |(index, text): (usize, &String)| {
-                addresses.parse(text).map_err(|bad| (place(index), bad.to_string()))
-            };
+            let parse =
+                |(index, text): (usize, &String)| addresses.parse(text).map_err(|bad| (place(index), bad.to_string()));
             let mut members = members.iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
             members.sort_unstable();
             members.dedup();
@@ -343,11 +348,7 @@ async fn groups(caller: Caller, headers: HeaderMap) -> Response {
     tagged(&headers, format!("\"{:016x}\"", fingerprint([text.as_bytes()].into_iter())), text)
 }
 
-async fn group(
-    caller: Caller,
-    Segments(name): Segments<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+async fn group(caller: Caller, Segments(name): Segments<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let now = caller.app.shelf.now();
     let members = now.group(&name).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such group"))?;
     let members: Vec<_> = members.iter().filter(|member| sees(&caller, member)).collect();

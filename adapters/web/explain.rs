@@ -3,7 +3,7 @@
 use crate::app::App;
 use lamplighter_model::Time;
 use lamplighter_model::explain::{
-    Explanation, HistoryEntry, PackageExplanation, SourceExplanation, WatcherExplanation,
+    Explanation, HistoryEntry, PackageExplanation, SourceExplanation, WatcherExplanation, WatcherRow,
 };
 use lamplighter_port::Busy;
 use serde_json::{Value, json};
@@ -45,6 +45,14 @@ fn watcher(one: &WatcherExplanation) -> Value {
         "watcher": watcher, "state": state, "flow": flow, "until": time(*until),
         "notified": notified.map(time), "version": version, "answer": answer,
     })
+}
+
+/// A subscription in a list of all.
+pub(crate) fn row(WatcherRow { resource, kind, watcher: one }: &WatcherRow) -> Value {
+    let mut value = watcher(one);
+    value["r"] = (&**resource).into();
+    value["kind"] = kind.as_str().into();
+    value
 }
 
 fn entry(HistoryEntry { at, what, who }: &HistoryEntry) -> Value {

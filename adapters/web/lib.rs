@@ -4,23 +4,38 @@
 //! has changed since the cursor is encoded once for all connections with the same scope and cursor. Everything read
 //! here comes from the mirror; a shard is asked only to explain itself.
 
+mod admin;
 mod app;
 mod auth;
+mod bucket;
 mod command;
 mod config;
+mod directory;
 mod explain;
+mod feed;
 mod guard;
 mod http;
 mod lane;
 mod metrics;
+mod openapi;
 mod panel;
 mod problem;
+mod publications;
+mod rates;
+mod replies;
+mod schema;
 mod serve;
 mod session;
+mod sse;
+mod state;
+mod watch;
 
 pub use app::Admin;
+pub use auth::{Algorithm, Audience, Auth, Grant, Jwt, Key, Session, View, mint, new_key};
 pub use config::{Config, Limits, check};
 pub use serve::{Error, serve};
 
+#[cfg(test)]
+mod api_tests;
 #[cfg(test)]
 mod tests;

@@ -350,7 +350,8 @@ mod tests {
                 path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
             assert_eq!(named, parts, "{method} {path}");
         }
-        let count: usize = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+        let count: usize =
+            document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
         assert_eq!(count, operations.len(), "no operation hides another");
         let mut used = HashSet::new();
         references(&document, &mut used);

@@ -12,7 +12,9 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lamplighter_model::{EntityTag, OwnedAction, OwnedContent, PackageId, PublishCommand, PublishError, PublishedLease};
+use lamplighter_model::{
+    EntityTag, OwnedAction, OwnedContent, PackageId, PublishCommand, PublishError, PublishedLease,
+};
 use lamplighter_port::Busy;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,7 +48,11 @@ pub(crate) fn operations() -> Vec<Operation> {
     ];
     let any = |operation: Operation| {
         operation
-            .header("Idempotency-Key", false, "The same request with the same key within 10 minutes is answered, not done again")
+            .header(
+                "Idempotency-Key",
+                false,
+                "The same request with the same key within 10 minutes is answered, not done again",
+            )
             .refuses(&refuses)
     };
     let lease = |operation: Operation| {
@@ -61,9 +67,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         any(place.header("If-Match", false, "The entity-tag of its newest version; without it 428"))
             .refuses(&[Kind::PreconditionRequired])
     };
-    let document = |operation: Operation| {
-        operation.body(DOCUMENT, false, &["application/json", "*/*"], "State")
-    };
+    let document = |operation: Operation| operation.body(DOCUMENT, false, &["application/json", "*/*"], "State");
     let done = |operation: Operation, status| {
         let operation = operation.answer(status, "Published", "It is published, and every reader sees it");
         let operation = operation.with(status, "ETag", "The SIP entity-tag, quoted");
@@ -389,8 +393,7 @@ async fn refresh(
     let Id { resource, package, .. } = Id::read(&caller, &id)?;
     let print = print("refresh", &id, &parameters, &headers, b"");
     let versions = Id::read(&caller, &id)?.versions(&headers)?;
-    let wish =
-        Wish::new(resource, package, expires(&parameters)?, None, Some(versions), OwnedAction::Initial)?;
+    let wish = Wish::new(resource, package, expires(&parameters)?, None, Some(versions), OwnedAction::Initial)?;
     do_once(caller, &headers, print, wish).await
 }
 
@@ -408,7 +411,8 @@ async fn withdraw(
     let wish = Wish::new(resource, package, Some(Duration::ZERO), None, Some(versions), OwnedAction::Initial)?;
     let app = Arc::clone(&caller.app);
     let name = caller.principal.name().to_owned();
-    let work = async move { wish.grant(&caller).await.map_or_else(|problem| Reply::from(&problem), |_| Reply::empty()) };
+    let work =
+        async move { wish.grant(&caller).await.map_or_else(|problem| Reply::from(&problem), |_| Reply::empty()) };
     app.replies.once(&name, &headers, print, work).await
 }
 
@@ -513,7 +517,8 @@ async fn bulk(
                 text.push_str(if std::mem::take(&mut first) { "" } else { "," });
                 match result {
                     Ok(published) => {
-                        let _ = write!(text, "{{\"status\":{},\"published\":{}}}", published.status(), published.json());
+                        let _ =
+                            write!(text, "{{\"status\":{},\"published\":{}}}", published.status(), published.json());
                     }
                     Err(problem) => {
                         let (status, members) = (problem.kind.status(), Value::Object(problem.members()));

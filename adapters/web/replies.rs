@@ -204,7 +204,8 @@ impl Replies {
                 Err(Problem::new(Kind::InvalidField, "this Idempotency-Key was used for another request"))
             }
             Some(Entry { reply: None, .. }) => {
-                Err(Problem::new(Kind::Conflict, "the first request with this Idempotency-Key is under way").later(1000))
+                Err(Problem::new(Kind::Conflict, "the first request with this Idempotency-Key is under way")
+                    .later(1000))
             }
             Some(Entry { reply: Some(reply), .. }) => Ok(Err(reply.clone())),
             None => {

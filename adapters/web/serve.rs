@@ -1,7 +1,10 @@
 //! Accepting connections.
 
+use crate::admin::sample;
 use crate::app::{Admin, App, stopped};
+use crate::auth::Authority;
 use crate::config::{Config, check};
+use crate::directory::Shelf;
 use crate::http::router;
 use axum::body::Body;
 use hyper::body::Incoming;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// How long an HTTP connection may be used before it has to be made anew; the feed's are not bound by it.
@@ -54,13 +58,25 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     check(&config).map_err(Error::Config)?;
-    if !config.open && !listener.local_addr()?.ip().to_canonical().is_loopback() {
-        return Err(Error::Config("listen: the socket is reachable from outside and open is not set".into()));
+    let auth = Authority::new(&config.auth).map_err(Error::Config)?;
+    if !config.auth.is_configured() {
+        let local = listener.local_addr()?;
+        match local.ip().to_canonical().is_loopback() {
+            true => tracing::info!(listen = %local, "nobody has to sign in to the web side; it is on loopback only"),
+            false if config.open => tracing::warn!(listen = %local, "nobody has to sign in to the web side"),
+            false => {
+                return Err(Error::Config("listen: the socket is reachable from outside and open is not set".into()));
+            }
+        }
     }
     let places = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
     let all = places.available_permits() as u32;
     let (ended, ending) = watch::channel(false);
-    let app = Arc::new(App::new(config, port, admin, ending));
+    let reload = admin.reload.clone();
+    let file = Some(config.directory.clone()).filter(|file| !file.as_os_str().is_empty());
+    let shelf = Shelf::open(file, &port.addresses()).map_err(|bad| Error::Config(format!("directory: {bad}")))?;
+    let app = Arc::new(App::new(config, auth, shelf, port, admin, ending));
+    let tasks = [tokio::spawn(sample(Arc::clone(&app))), tokio::spawn(follow(Arc::clone(&app), reload))];
     let service = TowerToHyperService::new(router(Arc::clone(&app)));
     loop {
         let accept = async {
@@ -83,9 +99,22 @@ pub async fn serve(
     }
     drop(listener);
     ended.send_replace(true);
+    tasks.iter().for_each(JoinHandle::abort);
     // When all places are free, everybody has left.
     let _ = timeout(DRAIN, places.acquire_many(all)).await;
     Ok(())
+}
+
+/// Takes over what files say now, each time the gateway is told to.
+async fn follow(app: Arc<App>, mut reload: watch::Receiver<u64>) {
+    while reload.changed().await.is_ok() {
+        let app = Arc::clone(&app);
+        // The file is read where waiting for a disk harms nobody.
+        let read = tokio::task::spawn_blocking(move || app.reload());
+        if let Ok(Err(error)) = read.await {
+            tracing::error!(error, "a file is wrong and was not taken over");
+        }
+    }
 }
 
 async fn talk(stream: TcpStream, connection: Connection, service: TowerToHyperService<axum::Router>, app: Arc<App>) {

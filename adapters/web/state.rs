@@ -38,7 +38,11 @@ pub(crate) fn operations() -> Vec<Operation> {
     let one = |operation: Operation| {
         operation
             .segment("resource", "Resource", "The address")
-            .query("wait", json!({ "type": "integer", "minimum": 0, "maximum": LONGEST }), "Seconds to wait for a change")
+            .query(
+                "wait",
+                json!({ "type": "integer", "minimum": 0, "maximum": LONGEST }),
+                "Seconds to wait for a change",
+            )
             .query("cursor", json!({ "type": "string", "maxLength": 128 }), "Wait for what is newer than this")
             .header("If-None-Match", false, "Entity-tags that the client has")
             .with(200, "ETag", "The version")
@@ -240,7 +244,9 @@ async fn one(
     let resource = caller.address(resource)?;
     let port = &caller.app.port;
     let wait = match parameters.last("wait") {
-        Some(text) => text.parse().ok().filter(|wait| *wait <= LONGEST).ok_or_else(|| wrong("wait", "0 to 60 seconds"))?,
+        Some(text) => {
+            text.parse().ok().filter(|wait| *wait <= LONGEST).ok_or_else(|| wrong("wait", "0 to 60 seconds"))?
+        }
         None => 0,
     };
     // A cursor of another life of the gateway: everything is newer.
