@@ -26,6 +26,16 @@ const FINAL = new Map([
 ]);
 /** Errors to `hello` or `sub` that pass by themselves. */
 const PASSING = new Set(['rate-limited', 'upstream-unavailable', 'internal']);
+/** Errors that a new ticket may cure. */
+const CURABLE = new Set(['unauthenticated', 'token-expired', 'token-invalid']);
+
+/** A command that the server refused, or that no connection carried; `code` is the slug of the problem. */
+export class Refused extends Error {
+  constructor(code, detail) {
+    super(detail || code);
+    this.code = code;
+  }
+}
 
 /**
  * Where the connection stands.
@@ -55,10 +65,20 @@ export class Feed {
   #silent = false;
   #heartbeat = 25_000;
   #offsets = [];
+  #opened = false;
+  #subscribed = false;
+  /** The id of the newest `sub`; what answers an older one is not for us any more. */
+  #subscription = 0;
+  #asking = false;
+  #attempts = 0;
+  #features = new Set();
 
   /**
    * @param {object} options
-   * @param {string} options.url ws: or wss: URL of `/v1/feed`.
+   * @param {string|(() => Promise<string>)} options.url ws: or wss: URL of `/v1/feed`; a function is asked before each
+   *   attempt, for a URL that carries a ticket is good for one connection only. It may throw a `Refused`.
+   * @param {() => Promise<string|undefined>} [options.why] Asked when a socket would not open, since browsers hide the
+   *   reason: the slug of the problem if it is one of permission.
    * @param {string[]} [options.selectors] Resources, such as `*` or `sip:*@example.com`.
    * @param {string[]} [options.kinds]
    * @param {(url: string, protocol: string) => WebSocket} options.open Opens a socket.
@@ -82,6 +102,36 @@ export class Feed {
     return this.#offsets.length ? this.#offsets.reduce((a, b) => (b.trip < a.trip ? b : a)).offset : 0;
   }
 
+  /** What the server offers beside the core, such as `pub` and `act`; empty until it has answered. */
+  get features() {
+    return this.#features;
+  }
+
+  /**
+   * Sends a command to a live connection.
+   * @param {string} t Such as `pub`.
+   * @param {object} members
+   * @returns {Promise<object>} Its `ok` frame.
+   * @throws {Refused} The server's problem, or `offline`.
+   */
+  command(t, members) {
+    if (this.#status.phase !== 'live') return Promise.reject(new Refused('offline', ''));
+    return new Promise((done, failed) => this.#send(t, members, { done, failed }));
+  }
+
+  /**
+   * Watches other resources from now on; the store is brought in line by a whole snapshot.
+   * @param {string[]} selectors
+   */
+  select(selectors) {
+    if (JSON.stringify(selectors) === JSON.stringify(this.#options.selectors)) return;
+    this.#options.selectors = selectors;
+    this.#cursor = undefined;
+    if (!this.#subscribed) return;
+    this.#send('unsub', { sub: 'main' });
+    this.#subscribe();
+  }
+
   start() {
     if (this.#status.phase !== 'stopped') return;
     this.#lose();
@@ -97,7 +147,7 @@ export class Feed {
   /** Tries at once instead of after the back-off; for a person who asks, or when the network is back. */
   retry() {
     const { phase } = this.#status;
-    if (phase === 'live' || phase === 'stopped' || this.#socket) return;
+    if (phase === 'live' || phase === 'stopped' || this.#socket || this.#asking) return;
     this.#attempt = 0;
     this.#floor = 0;
     this.#lose();
@@ -117,30 +167,65 @@ export class Feed {
   }
 
   #connect() {
-    const { clock, open, url } = this.#options;
+    const { clock, url } = this.#options;
     clock.clear(this.#timer);
-    this.#pending.clear();
+    this.#abandon();
     this.#ids = 0;
+    const attempt = ++this.#attempts;
+    if (typeof url === 'string') return this.#open(url);
+    this.#asking = true;
+    const mine = (handle) => (value) => {
+      if (attempt !== this.#attempts) return;
+      this.#asking = false;
+      handle(value);
+    };
+    url().then(
+      mine((ready) => this.#open(ready)),
+      mine((error) => (error instanceof Refused ? this.#refuse(error.code, error.message) : this.#reconnect(1000))),
+    );
+  }
+
+  #open(url) {
+    const { clock, open } = this.#options;
     let socket;
     try {
       socket = open(url, 'presence.v1');
     } catch (error) {
-      this.#enter('refused', 'invalid-field', String(error.message));
+      this.#refuse('invalid-field', String(error.message));
       return;
     }
     this.#socket = socket;
+    this.#opened = false;
     const mine = (handle) => (event) => socket === this.#socket && handle(event);
-    socket.onopen = mine(() => this.#send('hello', { client: 'panel/1', flush_ms: 100 }));
+    socket.onopen = mine(() => {
+      this.#opened = true;
+      this.#send('hello', { client: 'panel/1', flush_ms: 100 });
+    });
     socket.onmessage = mine((event) => this.#receive(event.data));
     socket.onerror = () => {}; // `close` follows and says more.
     socket.onclose = mine((event) => this.#closed(event.code, event.reason));
     this.#timer = clock.set(() => this.#reconnect(4408), HANDSHAKE_MS);
   }
 
-  #send(t, members) {
+  #send(t, members, answer) {
     const id = ++this.#ids;
-    this.#pending.set(id, { t, at: this.#options.clock.now() });
+    this.#pending.set(id, { t, at: this.#options.clock.now(), answer });
     this.#socket.send(JSON.stringify({ t, id, ...members }));
+    return id;
+  }
+
+  /** Nobody will answer what was asked any more. */
+  #abandon() {
+    const asked = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { answer } of asked) answer?.failed(new Refused('offline', ''));
+  }
+
+  #subscribe() {
+    const { selectors, kinds } = this.#options;
+    this.#subscribed = true;
+    this.#subscription = this.#send('sub', { sub: 'main', r: selectors, kinds, snapshot: true, cursor: this.#cursor });
+    this.#awaitSnapshot();
   }
 
   #receive(data) {
@@ -161,12 +246,13 @@ export class Feed {
         this.#answered(frame);
         break;
       case 'snap':
+        if (this.#pending.has(this.#subscription)) break; // of a subscription that has ended
         onframe(frame);
         if (frame.more !== true) this.#caughtUp(frame.cursor);
         break;
       case 'upd':
         onframe(frame);
-        if (frame.cursor !== undefined) this.#cursor = frame.cursor;
+        if (frame.cursor !== undefined && !this.#pending.has(this.#subscription)) this.#cursor = frame.cursor;
         break;
       case 'reset':
         this.#cursor = undefined;
@@ -187,18 +273,18 @@ export class Feed {
   }
 
   #answered(frame) {
-    const asked = this.#pending.get(frame.id)?.t;
+    const { t: asked, answer } = this.#pending.get(frame.id) ?? {};
     this.#pending.delete(frame.id);
     if (asked === 'hello') {
       if (frame.heartbeat_s > 0) this.#heartbeat = frame.heartbeat_s * 1000;
+      this.#features = new Set(Array.isArray(frame.features) ? frame.features : []);
       this.#options.onframe(frame);
-      const { selectors, kinds } = this.#options;
-      this.#send('sub', { sub: 'main', r: selectors, kinds, snapshot: true, cursor: this.#cursor });
-      this.#awaitSnapshot();
-    } else if (asked === 'sub') {
+      this.#subscribe();
+    } else if (asked === 'sub' && frame.id === this.#subscription) {
       if (frame.resumed !== true) this.#cursor = undefined;
       this.#options.onframe(frame);
     }
+    answer?.done(frame);
   }
 
   #awaitSnapshot() {
@@ -246,13 +332,15 @@ export class Feed {
   }
 
   #failed(frame) {
-    const asked = this.#pending.get(frame.id)?.t;
+    const { t: asked, answer } = this.#pending.get(frame.id) ?? {};
     this.#pending.delete(frame.id);
-    if (asked !== 'hello' && asked !== 'sub') return;
     const code = String(frame.type ?? 'internal').replace(/^.*\//, '');
+    const detail = String(frame.detail ?? frame.title ?? '');
+    answer?.failed(new Refused(code, detail));
+    if (asked !== 'hello' && asked !== 'sub') return;
     this.#floor = Number(frame.retry_ms) || 0;
     if (PASSING.has(code)) return this.#reconnect(4408);
-    this.#refuse(code, String(frame.detail ?? frame.title ?? ''));
+    this.#refuse(CURABLE.has(code) ? 'unauthenticated' : code, detail);
   }
 
   #refuse(code, detail) {
@@ -262,14 +350,26 @@ export class Feed {
 
   #closed(closeCode, reason) {
     const code = FINAL.get(closeCode);
-    if (code) return this.#refuse(code, String(reason ?? ''));
+    // A ticket is for one connection; the next attempt brings a new one. If that is refused at once, it is final.
+    const another = code === 'unauthenticated' && typeof this.#options.url === 'function' && this.#status.phase === 'live';
+    if (code && !another) return this.#refuse(code, String(reason ?? ''));
+    const opened = this.#opened;
     this.#reconnect(1000);
+    if (opened || !this.#options.why) return;
+    const attempt = this.#attempts;
+    this.#options.why().then(
+      (problem) => problem && attempt === this.#attempts && this.#refuse(problem, ''),
+      () => {}, // It cannot be reached: that is what the back-off is for.
+    );
   }
 
   #drop(code) {
     this.#options.clock.clear(this.#timer);
+    this.#attempts += 1;
+    this.#asking = this.#subscribed = false;
     const socket = this.#socket;
     this.#socket = null;
+    this.#abandon();
     socket?.close(code);
   }
 

@@ -8,8 +8,14 @@ import { fold } from './view.js';
 
 /** Rows kept above and below what is visible. */
 const OVERSCAN = 2;
+/** A wallboard's keys are this many times as large as others, from and to. */
+const LARGEST = 3;
+const SMALLEST = 0.6;
 /** Letters make one word as long as the pauses between them are shorter. */
 const TYPE_AHEAD_MS = 800;
+
+/** What a dragged key is, to drop targets; its data is the resource. */
+export const DRAGGED = 'application/x-lamplighter-key';
 
 export class Grid {
   #element;
@@ -29,15 +35,22 @@ export class Grid {
   #version = 0;
   #typed = '';
   #typedAt = 0;
-  #onopen;
+  #does;
+  #fits = false;
+  #scale = 1;
+  #draggable = false;
 
   /**
    * @param {HTMLElement} element Scrolls; gets role `grid`.
-   * @param {(r: string) => void} onopen Someone wants the details of a key.
+   * @param {object} does What to do when someone
+   * @param {(r: string) => void} does.act presses a key,
+   * @param {(r: string) => void} does.describe wants its details,
+   * @param {(r: string, x: number, y: number) => void} does.menu or its menu,
+   * @param {(r: string, at: string) => void} does.move puts it where another is.
    */
-  constructor(element, onopen) {
+  constructor(element, does) {
     this.#element = element;
-    this.#onopen = onopen;
+    this.#does = does;
     element.setAttribute('role', 'grid');
     element.setAttribute('aria-readonly', 'true');
     this.#sizer.className = 'sizer';
@@ -49,17 +62,49 @@ export class Grid {
     element.addEventListener('scroll', () => this.#layOut(), { passive: true });
     element.addEventListener('keydown', (event) => this.#press(event));
     element.addEventListener('click', (event) => this.#click(event));
+    element.addEventListener('contextmenu', (event) => this.#menu(event));
+    for (const name of ['dragstart', 'dragover', 'dragleave', 'drop', 'dragend']) {
+      element.addEventListener(name, (event) => this.#drag(event));
+    }
     element.addEventListener('focusin', (event) => this.#focused(event));
     this.sizes = new ResizeObserver(() => this.#measure());
     this.sizes.observe(element);
     this.sizes.observe(this.#probe);
   }
 
-  /** Something that all keys depend on has changed: language, staleness, the server's clock. */
+  /** How keys are drawn from now on; those drawn already stay until `forget`. */
   restyle(look) {
     this.#look = look;
+  }
+
+  /** Something that all keys depend on has changed: language, staleness, who is a favourite. */
+  forget() {
     this.#version += 1;
-    this.#layOut();
+  }
+
+  /** Brings a key into view and focuses it. @returns {boolean} Whether it is shown. */
+  select(r) {
+    const at = this.#places.get(r);
+    if (at !== undefined) this.#go(at);
+    return at !== undefined;
+  }
+
+  /** Whether keys grow and shrink so that all of them fit, and whether they can be dragged. */
+  behave({ fits, draggable }) {
+    this.#fits = fits;
+    this.#draggable = draggable;
+    if (!fits) this.#setScale(1);
+    this.#measure();
+  }
+
+  /** Keys have changed that stay where they are. */
+  update(keys, now) {
+    this.#look = { ...this.#look, now };
+    for (const key of keys) {
+      const at = this.#places.get(key.r);
+      if (at !== undefined) this.#keys[at] = key;
+    }
+    for (const row of this.#rows.keys()) this.#drawRow(row);
   }
 
   /** Shows `keys` in this order. Those drawn already are not touched. */
@@ -69,7 +114,8 @@ export class Grid {
     this.#places = new Map(keys.map(({ r }, at) => [r, at]));
     this.#activeAt = this.#places.get(this.#active) ?? Math.min(this.#activeAt, Math.max(0, keys.length - 1));
     this.#active = keys[this.#activeAt]?.r;
-    this.#layOut();
+    if (this.#fits) this.#measure();
+    else this.#layOut();
   }
 
   /** Moves the clocks of the calls that can be seen. */
@@ -87,10 +133,30 @@ export class Grid {
     const inner = this.#element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const gap = parseFloat(getComputedStyle(this.#probe).columnGap);
     if (width === 0 || inner <= 0) return;
-    this.#columns = Math.max(1, Math.floor((inner + gap) / width));
-    this.#pitch = height;
+    const scale = this.#fits ? this.#fit(inner, { width, height, gap }) : this.#scale;
+    const grown = scale / this.#scale;
+    this.#setScale(scale);
+    this.#columns = Math.max(1, Math.floor((inner + gap * grown) / (width * grown)));
+    this.#pitch = height * grown;
     this.#sizer.style.setProperty('--columns', this.#columns);
     this.#layOut();
+  }
+
+  /** The largest scale at which all keys can be seen at once. */
+  #fit(inner, { width, height, gap }) {
+    const style = getComputedStyle(this.#element);
+    const room = this.#element.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+    for (let scale = LARGEST; scale > SMALLEST; scale -= 0.05) {
+      const grown = scale / this.#scale;
+      const columns = Math.floor((inner + gap * grown) / (width * grown));
+      if (columns > 0 && Math.ceil(this.#keys.length / columns) * height * grown <= room) return scale;
+    }
+    return SMALLEST;
+  }
+
+  #setScale(scale) {
+    this.#scale = scale;
+    this.#element.style.setProperty('--blf-scale', scale);
   }
 
   #layOut() {
@@ -148,6 +214,7 @@ export class Grid {
       const key = this.#keys[from + column];
       if (cell.key !== key || this.#drawn.get(cell) !== this.#version) {
         cell.draw(key, this.#look);
+        cell.element.draggable = this.#draggable;
         this.#drawn.set(cell, this.#version);
       }
       const stop = from + column === this.#activeAt ? 0 : -1;
@@ -182,7 +249,39 @@ export class Grid {
     const r = this.#rOf(event);
     if (r === undefined) return;
     this.#go(this.#places.get(r));
-    this.#onopen(r);
+    if (event.target.closest('.more')) this.#openMenu(r, event.clientX, event.clientY);
+    else this.#does.act(r);
+  }
+
+  #menu(event) {
+    const r = this.#rOf(event);
+    if (r === undefined) return;
+    event.preventDefault();
+    this.#go(this.#places.get(r));
+    this.#openMenu(r, event.clientX, event.clientY);
+  }
+
+  /** At a point, or else at the key. */
+  #openMenu(r, x, y) {
+    const { left, bottom } = this.#cellAt(this.#places.get(r)).element.getBoundingClientRect();
+    this.#does.menu(r, x || left + 16, y || bottom - 16);
+  }
+
+  #drag(event) {
+    const cell = event.target.closest?.('.key');
+    const marked = this.#element.querySelector('.key.target');
+    if (event.type !== 'dragover' || marked !== cell) marked?.classList.remove('target');
+    if (!cell) return;
+    if (event.type === 'dragstart') {
+      event.dataTransfer.setData(DRAGGED, cell.dataset.r);
+      event.dataTransfer.effectAllowed = 'copyMove';
+    } else if (event.type === 'dragover' && this.#look.arranges && event.dataTransfer.types.includes(DRAGGED)) {
+      cell.classList.add('target');
+      event.preventDefault();
+    } else if (event.type === 'drop') {
+      event.preventDefault();
+      this.#does.move(event.dataTransfer.getData(DRAGGED), cell.dataset.r);
+    }
   }
 
   /** Makes the key at `at` the tab stop, brings it into view and focuses it. */
@@ -200,7 +299,8 @@ export class Grid {
   }
 
   #press(event) {
-    if (event.altKey || event.metaKey || this.#keys.length === 0) return;
+    if (event.metaKey || this.#keys.length === 0) return;
+    if (event.altKey) return this.#shift(event);
     const at = this.#activeAt;
     const columns = this.#columns;
     const column = at % columns;
@@ -221,12 +321,28 @@ export class Grid {
       this.#go(moves[event.key]());
     } else if (event.ctrlKey) {
       return;
-    } else if (event.key === 'Enter' || (event.key === ' ' && !this.#isTyping(event))) {
-      this.#onopen(this.#active);
+    } else if (event.key === 'Enter') {
+      this.#does.act(this.#active);
+    } else if (event.key === ' ' && !this.#isTyping(event)) {
+      this.#does.describe(this.#active);
+    } else if (event.key === 'ContextMenu' || (event.key === 'F10' && event.shiftKey)) {
+      this.#go(at);
+      this.#openMenu(this.#active, 0, 0);
     } else if (!this.#typeAhead(event)) {
       return;
     }
     event.preventDefault();
+  }
+
+  /** Moves the key itself by Alt and an arrow. */
+  #shift(event) {
+    const ahead = getComputedStyle(this.#element).direction === 'rtl' ? -1 : 1;
+    const step = { ArrowRight: ahead, ArrowLeft: -ahead, ArrowDown: this.#columns, ArrowUp: -this.#columns }[event.key];
+    const to = this.#keys[this.#activeAt + step];
+    if (!this.#look.arranges || !to) return;
+    event.preventDefault();
+    this.#does.move(this.#active, to.r);
+    this.focus();
   }
 
   #isTyping({ timeStamp }) {

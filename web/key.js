@@ -5,6 +5,15 @@ import { duration } from './i18n.js';
 import { addressOf } from './store.js';
 import { startOf } from './view.js';
 
+/** Small lamps that one key has room for. */
+const SLOTS_SHOWN = 6;
+
+/**
+ * How keys are drawn, apart from what they say.
+ * @typedef {{language: import('./i18n.js').Language, now: number, nameOf: (uri: string) => string, stale: boolean,
+ *   isFavourite?: (r: string) => boolean, isWatched?: (r: string) => boolean}} Look
+ */
+
 /** A call's other side as people say it; empty if it is not known. */
 export function partyOf(remote, language, nameOf) {
   if (!remote) return '';
@@ -31,7 +40,7 @@ export function mailOf({ voicemail, urgent, waiting }, language) {
 }
 
 /** Everything that a key says, for those who hear it. Running times are left out: they would never be right. */
-export function labelOf(key, language, { now, nameOf, stale }) {
+export function labelOf(key, language, { now, nameOf, stale, isFavourite }) {
   const who = partyOf(key.call?.remote, language, nameOf);
   const way = { in: 'from', out: 'to' }[key.call?.dir] ?? 'with';
   return [
@@ -45,18 +54,50 @@ export function labelOf(key, language, { now, nameOf, stale }) {
     sinceOf(key, language, now),
     aboutOf(key, language),
     mailOf(key, language),
+    ...slotsInUse(key).map((slot) => `${slot.label}: ${language.say(slot.state)}`),
+    isFavourite?.(key.r) ? language.say('favourites') : '',
   ].filter(Boolean).join(', ');
 }
 
+function slotsInUse({ slots }) {
+  return slots.filter(({ state }) => state !== 'idle').slice(0, SLOTS_SHOWN);
+}
+
+/** A piece of a key; pages may style it by the same name as a part. */
 function part(tag, className, ...children) {
   const element = document.createElement(tag);
   element.className = className;
+  element.setAttribute('part', className);
   element.append(...children);
   return element;
 }
 
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** The appearances of a shared line, or the places where calls are parked: a small lamp each. */
+class Slots {
+  element = part('span', 'slots');
+  #lamps = [];
+
+  draw(slots, language) {
+    const shown = slots.slice(0, SLOTS_SHOWN);
+    while (this.#lamps.length > shown.length) this.#lamps.pop().element.remove();
+    while (this.#lamps.length < shown.length) {
+      const one = { element: part('span', 'slot'), lamp: lamp(), label: part('span', 'label'), state: '' };
+      one.element.append(one.lamp, one.label);
+      this.element.append(one.element);
+      this.#lamps.push(one);
+    }
+    shown.forEach(({ label, state }, at) => {
+      const one = this.#lamps[at];
+      if (one.state !== state) setLamp(one.lamp, (one.element.dataset.state = one.state = state));
+      write(one.label, label);
+    });
+    this.element.hidden = shown.length === 0;
+    this.element.dataset.more = slots.length > shown.length ? `+${language.number(slots.length - shown.length)}` : '';
+  }
 }
 
 export class KeyCell {
@@ -72,21 +113,26 @@ export class KeyCell {
   #detail = part('span', 'detail', this.#way, this.#who);
   #mailCount = part('span', 'number');
   #mail = part('span', 'mail', sign('voicemail'), this.#mailCount);
+  #slots = new Slots();
+  #star = part('span', 'star', sign('star'));
+  #bell = part('span', 'bell', sign('bell'));
+  #more = part('span', 'more', sign('more'));
   #key;
   #since = '';
 
-  constructor() {
+  /** @param {string} [role] What the key is to those who hear it. */
+  constructor(role = 'gridcell') {
     for (const foreign of [this.#name, this.#extension, this.#who]) foreign.dir = 'auto';
     const text = part(
       'div',
       'text',
-      part('div', 'line', this.#name, this.#extension),
+      part('div', 'line', this.#name, this.#bell, this.#star, this.#extension),
       part('div', 'line', this.#word, this.#clock, this.#several, this.#also),
-      part('div', 'line', this.#detail, this.#mail),
+      part('div', 'line', this.#detail, this.#slots.element, this.#mail),
     );
-    this.element = part('div', 'key', this.#lamp, text);
-    this.element.setAttribute('role', 'gridcell');
-    this.element.setAttribute('part', 'key');
+    this.#lamp.setAttribute('part', 'lamp');
+    this.element = part('div', 'key', this.#lamp, text, this.#more);
+    this.element.setAttribute('role', role);
     this.element.tabIndex = -1;
   }
 
@@ -96,10 +142,12 @@ export class KeyCell {
 
   /**
    * @param {import('./store.js').Key} key
-   * @param {{language: import('./i18n.js').Language, now: number, nameOf: (uri: string) => string, stale: boolean}} look
+   * @param {Look} look
    */
   draw(key, look) {
-    const { language, now, nameOf } = look;
+    const { language, now, nameOf, isFavourite, isWatched } = look;
+    // Colours fade when a key changes, not when another key takes this place: that would be a state it never had.
+    this.element.classList.toggle('moved', this.#key?.r === key.r);
     if (this.#key?.state !== key.state) {
       this.element.dataset.state = key.state;
       setLamp(this.#lamp, key.state);
@@ -115,7 +163,6 @@ export class KeyCell {
     write(this.#also, key.dnd && key.state !== 'dnd' ? language.say('dnd') : '');
     const who = partyOf(key.call?.remote, language, nameOf);
     const way = who ? SIGNS[key.call.dir] : undefined;
-    this.#way.toggleAttribute('hidden', !way);
     this.#way.style.display = way ? '' : 'none';
     if (way) {
       this.#way.firstChild.setAttribute('d', way);
@@ -124,6 +171,9 @@ export class KeyCell {
     write(this.#who, who || aboutOf(key, language));
     this.#detail.classList.toggle('about', !who);
     this.#detail.hidden = this.#who.textContent === '';
+    this.#slots.draw(key.slots, language);
+    this.#star.hidden = !isFavourite?.(key.r);
+    this.#bell.hidden = !isWatched?.(key.r);
     this.#mail.hidden = !key.waiting;
     write(this.#mailCount, key.voicemail ? language.number(key.voicemail) : '');
     this.tick(now);

@@ -1,108 +1,202 @@
 /**
  * `<blf-panel>`: the keys of an office, live.
  *
- * Attributes: `src` (URL of the feed; `/v1/feed` of this host), `subscribe` (resources, separated by spaces; `*`),
- * `theme` (`auto`, `light`, `dark`), `lang`. Event: `blf-action`, cancelable, before the details of a key open;
- * `detail` is `{resource, key}`. Part: `key`.
+ * Attributes: `src` (URL of the feed; `/v1/feed` of this host), `ticket-url` (answers `{"ticket": ".."}` to a POST),
+ * `subscribe` (resources and `group:NAME`, separated by spaces; `*`), `view` (`grid`, `list`, `wallboard`), `density`
+ * (`normal`, `compact`, `large`), `theme` (`auto`, `light`, `dark`), `lang`, `dial` (`tel`: calls are links to numbers),
+ * `locked` (look, do not touch). What an attribute says, people cannot choose otherwise.
+ *
+ * Events: `blf-change`, `detail` is `{keys, gone}`, at most once a frame of the screen; `blf-action`, cancelable, before
+ * a key acts, `detail` is `{action, resource, number, key}` with `action` `dial` or `pickup`.
  */
 
-import { HelpWindow, KeyWindow } from './details.js';
+import { actionOf, copy, follow, linkOf } from './action.js';
+import { Alerts, newsOf } from './alerts.js';
+import { HelpWindow, HoverCard, KeyWindow } from './details.js';
+import { readDirectory } from './directory.js';
 import { Feed } from './feed.js';
 import { Grid } from './grid.js';
 import { Language } from './i18n.js';
 import { drawing, lamp, sign } from './icons.js';
 import { partyOf } from './key.js';
-import { STATES, Store, addressOf } from './store.js';
+import { MeWindow, Status } from './me.js';
+import { FAVOURITES, Memory } from './memory.js';
+import { Menu } from './menu.js';
+import { Server } from './server.js';
+import { SettingsWindow } from './settings.js';
+import { SignIn } from './signin.js';
+import { KINDS, STATES, Store, addressOf } from './store.js';
 import { styleSheet } from './style.js';
-import { SORTS, View, countStates } from './view.js';
+import { PageWindow, TabBar, tabsOf } from './tabs.js';
+import { themeSheet } from './theme.js';
+import { SORTS, View, countStates, isSteady } from './view.js';
+import { nameButton } from './window.js';
 
-const THEMES = ['auto', 'light', 'dark'];
-const THEME_MEMORY = 'blf-panel.theme';
 /** Time between two sentences for those who listen. */
 const ANNOUNCE_MS = 2000;
+const TOAST_MS = 4000;
+/** How old a directory may be when the connection comes back. */
+const DIRECTORY_MS = 60_000;
 /** States whose filter shows only when a key is in it. */
 const RARE = new Set(['parked', 'unknown']);
+const BONES = 24;
 
 const TEMPLATE = `
-  <div class="panel">
-    <header>
-      <div class="bar">
+  <div class="panel themed" part="panel">
+    <header part="header">
+      <div class="bar" part="toolbar">
         <h1><slot name="title"><span class="logo"></span>Lamplighter</slot></h1>
         <div class="finder"><input type="search" autocomplete="off" spellcheck="false"><kbd aria-hidden="true">/</kbd></div>
         <label class="sort"><span></span><select></select></label>
         <slot name="toolbar"></slot>
-        <button class="icon theme" type="button"></button>
+        <button class="plain me" type="button" hidden></button>
+        <button class="icon view" type="button"></button>
+        <button class="icon settings" type="button"></button>
         <button class="icon help" type="button"></button>
+        <time class="wall"></time>
       </div>
-      <div class="chips" role="group"></div>
+      <div class="tabs" role="group" part="tabs"></div>
+      <div class="chips" role="group" part="filters"></div>
     </header>
-    <div class="connection">
+    <div class="connection" part="connection">
       <div class="said" role="status"><span class="beacon"></span><span class="words"></span></div>
       <button class="plain again" type="button" hidden></button>
       <span class="count"></span>
     </div>
-    <div class="grid" tabindex="0"></div>
+    <div class="body">
+      <div class="grid" tabindex="0" part="grid"></div>
+      <div class="bones" aria-hidden="true">${'<i></i>'.repeat(BONES)}</div>
+      <div class="nothing" hidden><p></p><button class="plain" type="button"></button></div>
+    </div>
+    <slot name="footer"></slot>
+    <div class="toast" popover="manual" aria-hidden="true" part="toast"></div>
     <div class="unseen" aria-live="polite"></div>
   </div>`;
 
 export class BlfPanel extends HTMLElement {
-  static observedAttributes = ['src', 'subscribe', 'lang'];
+  static observedAttributes = ['src', 'ticket-url', 'subscribe', 'lang', 'view', 'density', 'theme', 'locked'];
 
   #root = this.attachShadow({ mode: 'open' });
   #store = new Store();
+  #server;
   #feed;
   #language;
   #view;
+  #memory;
   #grid;
   #details;
+  #card;
+  #menu;
   #help;
+  #me;
+  #page;
+  #settings;
+  #signIn;
+  #tabBar;
+  #alerts = new Alerts();
   #chips = new Map();
-  #nothing;
-  #wish = { query: '', states: new Set(), sort: 'extension' };
+  #wish = { query: '', states: new Set(), sort: undefined };
+  #tab = 'all';
+  #groups = [];
+  #directoryAt = -Infinity;
   #changed = new Set();
+  /** Whether keys have come, gone or are named anew since they were put in order. */
+  #unranked = false;
+  #heard = new Map();
   #frame = 0;
   #ticking = 0;
-  #ringing = new Set();
   #toSay = new Map();
   #saying = 0;
-  /** Names as they were when the keys were last put in order. */
-  #named = new Map();
+  #toasting = 0;
   #listeners;
+  #wakeLock;
 
   constructor() {
     super();
-    this.#root.adoptedStyleSheets = [styleSheet()];
+    this.#root.adoptedStyleSheets = [themeSheet(), styleSheet()];
     this.#root.innerHTML = TEMPLATE;
+    const panel = this.#find('.panel');
     this.#find('.logo').replaceWith(logo());
     this.#find('.finder').prepend(sign('search'));
-    this.#find('.theme').append(sign('theme'));
+    this.#find('.settings').append(sign('settings'));
     this.#find('.help').append(sign('help'));
-    this.#grid = new Grid(this.#find('.grid'), (r) => this.#open(r));
-    this.#details = new KeyWindow(this.#root);
-    this.#help = new HelpWindow(this.#root);
-    this.#buildNothing();
+    this.#grid = new Grid(this.#find('.grid'), {
+      act: (r) => this.#act(r),
+      describe: (r) => this.#describe(r),
+      menu: (r, x, y) => this.#openMenu(r, x, y),
+      move: (r, at) => this.#move(r, at),
+    });
+    this.#tabBar = new TabBar(this.#find('.tabs'), {
+      choose: (id) => this.#chooseTab(id),
+      menu: (id, x, y) => this.#openTabMenu(id, x, y),
+      drop: (id, r) => this.#put(id, r),
+      add: () => this.#addPage(),
+    });
+    const find = (r) => [this.#store.keys.get(r), this.#look];
+    this.#card = new HoverCard(panel, this.#find('.grid'), find);
+    this.#details = new KeyWindow(panel, { dial: (r) => this.#act(r, 'dial'), copy: (r) => this.#copy(r) });
+    this.#menu = new Menu(panel);
+    this.#help = new HelpWindow(panel);
+    this.#page = new PageWindow(panel);
+    this.#me = new MeWindow(panel, new Status((t, members) => this.#feed.command(t, members)), (text) => this.#tell(this.#language.say(text)));
+    this.#signIn = new SignIn(async (token) => {
+      await this.#server.signIn(token);
+      this.#feed.retry();
+    });
+    this.#find('.body').append(this.#signIn.element);
     this.#buildChips();
     this.#buildTools();
+  }
+
+  /** For the page around the panel. */
+  get api() {
+    return {
+      /** All keys, by resource. */
+      keys: this.#store.keys,
+      connect: () => (this.#feed.start(), this.#feed.retry()),
+      disconnect: () => this.#feed.stop(),
+      /** `{query, states, sort, tab}`, each left as it is when left out. */
+      filter: ({ query, states, sort, tab } = {}) => {
+        if (query !== undefined) this.#find('.finder input').value = query;
+        if (tab !== undefined) this.#tab = tab;
+        this.#wish = { query: query ?? this.#wish.query, states: new Set(states ?? this.#wish.states), sort: sort ?? this.#wish.sort };
+        this.#show();
+      },
+      /** Brings a key into view and focuses it. @returns {boolean} Whether it is shown. */
+      select: (r) => this.#grid.select(r),
+      /** Names and groups that the page knows itself: `{people: [{resource, name, ..}], groups: {name: [resource]}}`. */
+      setDirectory: (value) => {
+        this.#directoryAt = Infinity;
+        this.#setDirectory(value);
+      },
+      /** @returns {Promise<void>} */
+      signIn: async (token) => {
+        await this.#server.signIn(token);
+        this.#feed.retry();
+      },
+    };
   }
 
   connectedCallback() {
     this.#listeners = new AbortController();
     const { signal } = this.#listeners;
     this.ownerDocument.addEventListener('keydown', (event) => this.#shortcut(event), { signal });
-    this.ownerDocument.addEventListener('visibilitychange', () => this.#tick(), { signal });
+    this.ownerDocument.addEventListener('visibilitychange', () => this.#seen(), { signal });
     this.ownerDocument.defaultView.addEventListener('online', () => this.#feed.retry(), { signal });
-    const remembered = this.#remembered();
-    if (!this.hasAttribute('theme') && remembered) this.setAttribute('theme', remembered);
+    const name = this.id ? `blf-panel.${this.id}` : 'blf-panel';
+    this.#memory = new Memory(storage(), name, () => this.#remembered());
+    this.#settings ??= new SettingsWindow(this.#find('.panel'), this.#memory, this.#alerts);
     this.#translate();
     this.#openFeed();
-    this.#tick();
+    this.#dress();
+    this.#seen();
   }
 
   disconnectedCallback() {
     this.#listeners.abort();
     this.#feed.stop();
-    clearTimeout(this.#ticking);
-    clearTimeout(this.#saying);
+    this.#wakeLock?.release();
+    for (const timer of [this.#ticking, this.#saying, this.#toasting]) clearTimeout(timer);
     cancelAnimationFrame(this.#frame);
     this.#frame = this.#saying = 0;
   }
@@ -110,36 +204,53 @@ export class BlfPanel extends HTMLElement {
   attributeChangedCallback(name) {
     if (!this.isConnected || !this.#feed) return;
     if (name === 'lang') return this.#translate();
+    if (name === 'subscribe') return this.#feed.select(this.#selectors);
+    if (name !== 'src' && name !== 'ticket-url') return this.#dress();
     this.#feed.stop();
+    this.#directoryAt = -Infinity;
     this.#openFeed();
   }
 
   // --- the feed
 
+  get #selectors() {
+    return (this.getAttribute('subscribe') ?? '*').split(/\s+/).filter(Boolean);
+  }
+
   #openFeed() {
     this.#store = new Store();
     this.#changed.clear();
-    this.#ringing.clear();
+    this.#heard.clear();
     this.#toSay.clear();
-    const url = new URL(this.getAttribute('src') ?? '/v1/feed', location.href);
-    url.protocol = url.protocol.replace(/^http/, 'ws');
+    this.#unranked = true;
+    this.#server = new Server({
+      src: this.getAttribute('src') ?? '/v1/feed',
+      ticketUrl: this.getAttribute('ticket-url'),
+      base: location.href,
+      fetch: (url, init) => fetch(url, init),
+    });
     this.#feed = new Feed({
-      url: url.href,
-      selectors: (this.getAttribute('subscribe') ?? '*').split(/\s+/).filter(Boolean),
+      url: this.#server.feedUrl,
+      selectors: this.#selectors,
+      kinds: KINDS,
       open: (to, protocol) => new WebSocket(to, protocol),
       clock: { now: Date.now, set: (call, ms) => setTimeout(call, ms), clear: (timer) => clearTimeout(timer) },
       random: Math.random,
+      why: () => this.#server.why(),
       onframe: (frame) => this.#receive(frame),
       onstatus: () => this.#restyle(),
     });
-    this.#rank();
     this.#feed.start();
   }
 
   #receive(frame) {
     for (const r of this.#store.apply(frame)) {
+      const [before, after] = [this.#heard.get(r), this.#store.keys.get(r)];
+      if (after) this.#heard.set(r, after);
+      else this.#heard.delete(r);
+      this.#unranked ||= before?.name !== after?.name || before?.user !== after?.user;
       this.#changed.add(r);
-      this.#hear(r, this.#store.keys.get(r), frame.t === 'upd');
+      this.#hear(r, before, after, frame.t === 'upd');
     }
     if (this.#changed.size) this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
@@ -148,49 +259,138 @@ export class BlfPanel extends HTMLElement {
   #draw() {
     this.#frame = 0;
     const { keys } = this.#store;
-    const shown = this.#named;
-    if ([...this.#changed].some((r) => shown.get(r) !== keys.get(r)?.name)) this.#rank();
+    const changed = [...this.#changed];
     this.#changed.clear();
-    this.#show();
+    if (!this.#unranked && isSteady(this.#chosen)) {
+      this.#grid.update(changed.map((r) => keys.get(r)), this.#now());
+      this.#count(this.#members());
+    } else {
+      this.#show();
+    }
     this.#redrawDetails();
+    const detail = { keys: changed.flatMap((r) => keys.get(r) ?? []), gone: changed.filter((r) => !keys.has(r)) };
+    this.dispatchEvent(new CustomEvent('blf-change', { detail, bubbles: true, composed: true }));
+  }
+
+  async #fetchDirectory() {
+    if (Date.now() - this.#directoryAt < DIRECTORY_MS || this.hasAttribute('ticket-url')) return;
+    this.#directoryAt = Date.now();
+    const store = this.#store;
+    // Not every gateway has one, and not everybody may read it.
+    const directory = await this.#server.ask('directory').catch(() => undefined);
+    if (directory && store === this.#store) this.#setDirectory(directory);
+  }
+
+  #setDirectory(value) {
+    const { people, groups } = readDirectory(value);
+    this.#groups = groups;
+    if (this.#store.setPeople(people).size) this.#unranked = true;
+    this.#show();
   }
 
   // --- what is shown
 
-  #rank() {
+  get #isWallboard() {
+    return this.#choice('view', 'grid') === 'wallboard';
+  }
+
+  get #locked() {
+    return this.hasAttribute('locked') || this.#isWallboard;
+  }
+
+  /** What the page says, else the person, else the default. */
+  #choice(name, otherwise) {
+    return this.getAttribute(name) ?? this.#memory.look[name] ?? otherwise;
+  }
+
+  get #tabs() {
+    return tabsOf(this.#memory, this.#groups, this.#language);
+  }
+
+  get #active() {
+    const tabs = this.#tabs;
+    return tabs.find(({ id }) => id === this.#tab) ?? tabs[0];
+  }
+
+  /** What is wished, with the defaults of the page that is shown. */
+  get #chosen() {
+    const { only, place } = this.#active;
+    const usual = place === undefined ? (this.#memory.look.sort ?? 'extension') : 'own';
+    const sort = this.#wish.sort ?? usual;
+    return { ...this.#wish, sort: sort === 'own' && !only ? 'extension' : sort, only };
+  }
+
+  get #arranges() {
+    const { query, states, sort } = this.#chosen;
+    return !this.#locked && this.#active.place !== undefined && sort === 'own' && !query.trim() && states.size === 0;
+  }
+
+  /** The keys of the page that is shown, before search and filter. */
+  #members() {
+    const { only } = this.#active;
     const { keys } = this.#store;
-    this.#named = new Map([...keys].map(([r, { name }]) => [r, name]));
-    this.#view.rank(keys.values());
+    return only ? [...only.keys()].flatMap((r) => keys.get(r) ?? []) : [...keys.values()];
   }
 
   #show() {
+    if (!this.#language || !this.#feed) return;
     const { keys } = this.#store;
-    const chosen = this.#view.select(keys.values(), this.#wish);
-    this.#grid.show(chosen, this.#now());
-    const counts = countStates(keys.values());
+    if (this.#unranked) this.#view.rank(keys.values());
+    this.#unranked = false;
+    const { id, place } = this.#active;
+    const wish = this.#chosen;
+    const members = this.#members();
+    const shown = this.#view.select(members, wish);
+    this.#grid.restyle(this.#look);
+    this.#grid.show(shown, this.#now());
+    this.#tabBar.draw(this.#tabs, id, this.#language, this.#locked);
+    this.#count(members);
+    const select = this.#find('select');
+    select.querySelector('[value="own"]').hidden = place === undefined && wish.only === undefined;
+    select.value = wish.sort;
+    const all = shown.length === members.length;
+    this.#find('.count').textContent = all ? '' : this.#language.say('shown', { shown: shown.length, total: members.length });
+    const { phase } = this.#feed.status;
+    const waiting = keys.size === 0;
+    const signingIn = phase === 'refused' && this.#feed.status.code === 'unauthenticated' && !this.hasAttribute('ticket-url');
+    this.#find('.nothing').hidden = shown.length > 0 || (waiting && phase !== 'live') || signingIn;
+    const isPage = members.length === 0 && place !== undefined;
+    this.#find('.nothing p').textContent = this.#language.say(waiting ? 'none_yet' : isPage ? 'page_empty' : 'none_match');
+    this.#find('.nothing button').hidden = waiting;
+    this.#find('.bones').hidden = !(waiting && phase === 'connecting');
+    this.#find('.grid').hidden = signingIn && waiting;
+    this.#signIn.show(signingIn);
+    this.#drawMe();
+  }
+
+  #count(members) {
+    const counts = countStates(members);
     for (const [state, chip] of this.#chips) {
-      const count = state ? counts[state] : keys.size;
+      const count = state ? counts[state] : members.length;
       const pressed = state ? this.#wish.states.has(state) : this.#wish.states.size === 0;
+      const drawn = `${count} ${pressed} ${this.#language.tag}`;
+      if (chip.drawn === drawn) continue;
+      chip.drawn = drawn;
       chip.element.dataset.count = count;
       chip.element.setAttribute('aria-pressed', pressed);
       chip.element.hidden = RARE.has(state) && count === 0 && !pressed;
       chip.count.textContent = this.#language.number(count);
     }
-    const all = chosen.length === keys.size;
-    this.#find('.count').textContent = all ? '' : this.#language.say('shown', { shown: chosen.length, total: keys.size });
-    const { nothing, words, button } = this.#nothing;
-    const waiting = keys.size === 0;
-    nothing.hidden = chosen.length > 0 || (waiting && this.#feed.status.phase !== 'live');
-    words.textContent = this.#language.say(waiting ? 'none_yet' : 'none_match');
-    button.hidden = waiting;
   }
 
+  /** @returns {import('./key.js').Look & {locked: boolean, arranges: boolean}} */
   get #look() {
+    const favourites = new Set(this.#memory.keysOf(FAVOURITES));
+    const watched = new Set(this.#memory.watched);
     return {
       language: this.#language,
       now: this.#now(),
       stale: this.#feed.status.phase !== 'live',
       nameOf: (uri) => this.#nameOf(uri),
+      isFavourite: (r) => favourites.has(r),
+      isWatched: (r) => watched.has(r),
+      locked: this.#locked,
+      arranges: this.#arranges,
     };
   }
 
@@ -204,63 +404,107 @@ export class BlfPanel extends HTMLElement {
     return user && host ? (this.#store.keys.get(`sip:${user}@${host}`)?.name ?? '') : '';
   }
 
+  /** Follows the connection. */
   #restyle() {
     const { phase, trueAt, code, detail } = this.#feed.status;
     const language = this.#language;
-    const strip = this.#find('.connection');
-    strip.dataset.phase = phase;
+    this.#find('.connection').dataset.phase = phase;
     const time = trueAt ? language.time(trueAt) : '';
     const sentence = phase === 'refused' && time ? 'refused_stale' : phase;
-    const why = language.say(`why_${code}`) || detail;
+    const said = language.say(sentence, { time, detail: language.say(`why_${code}`) || detail });
     const words = this.#find('.connection .words');
-    const said = language.say(sentence, { time, detail: why });
     if (words.textContent !== said) words.textContent = said;
     words.title = phase === 'live' ? language.say('live_long') : '';
     this.#find('.again').hidden = phase !== 'stale' && phase !== 'refused';
     this.#find('.grid').classList.toggle('stale', phase !== 'live');
-    this.#grid.restyle(this.#look);
+    this.#grid.forget();
     this.#show();
+    this.#redrawDetails(true);
+    if (phase === 'live') this.#fetchDirectory();
+  }
+
+  /** Follows attributes and what the person chose. */
+  #dress() {
+    const panel = this.#find('.panel');
+    const view = this.#choice('view', 'grid');
+    panel.dataset.theme = this.#choice('theme', 'auto');
+    panel.dataset.view = view;
+    panel.dataset.density = this.#choice('density', 'normal');
+    panel.classList.toggle('locked', this.#locked);
+    const button = this.#find('button.view');
+    const other = view === 'list' ? 'grid' : 'list';
+    button.hidden = this.hasAttribute('view');
+    button.replaceChildren(sign(other));
+    nameButton(button, this.#language.say(other));
+    this.#grid.behave({ fits: this.#isWallboard, draggable: !this.#locked });
+    this.#grid.forget();
+    this.#show();
+    this.#stayAwake();
+  }
+
+  #remembered() {
+    this.#translate();
+    this.#dress();
     this.#redrawDetails(true);
   }
 
   #translate() {
-    const own = this.getAttribute('lang');
-    this.#language = new Language(own ? [own] : [...navigator.languages]);
-    const language = this.#language;
+    const own = this.getAttribute('lang') ?? this.#memory.look.lang;
+    const language = new Language(own ? [own] : [...navigator.languages]);
+    if (this.#language?.tag === language.tag) return;
+    this.#language = language;
     this.#view = new View(language.compare);
-    const name = (selector, text) => this.#find(selector).setAttribute('aria-label', language.say(text));
+    this.#unranked = true;
+    const say = (name) => language.say(name);
+    const name = (selector, text) => this.#find(selector).setAttribute('aria-label', say(text));
     this.#find('.panel').lang = language.tag;
-    this.#find('.finder input').placeholder = language.say('search_hint');
+    this.#find('.finder input').placeholder = say('search_hint');
     name('.finder input', 'search');
     name('.chips', 'filter');
+    name('.tabs', 'pages');
     name('.grid', 'keys');
-    name('.help', 'help');
-    this.#find('.help').title = language.say('help');
-    this.#find('label.sort span').textContent = language.say('sort');
-    for (const option of this.#find('select').options) option.textContent = language.say(`sort_${option.value}`);
-    for (const [state, chip] of this.#chips) chip.words.textContent = language.say(state || 'all');
-    this.#find('.again').textContent = language.say('retry');
-    this.#nothing.button.textContent = language.say('show_all');
-    this.#nameTheme();
-    if (!this.#feed) return;
-    this.#rank();
-    this.#restyle();
+    nameButton(this.#find('.help'), say('help'));
+    nameButton(this.#find('.settings'), say('settings'));
+    this.#find('label.sort span').textContent = say('sort');
+    for (const option of this.#find('select').options) option.textContent = say(`sort_${option.value}`);
+    for (const [state, chip] of this.#chips) chip.words.textContent = say(state || 'all');
+    this.#find('.again').textContent = say('retry');
+    this.#find('.nothing button').textContent = say('show_all');
+    this.#signIn.translate(say);
+    if (this.#feed) this.#restyle();
+  }
+
+  #drawMe() {
+    const offered = this.#feed.features.has('pub') && !this.#locked;
+    const me = this.#find('.me');
+    me.hidden = !offered;
+    if (!offered) return;
+    const key = this.#store.keys.get(this.#memory.look.me);
+    const state = key?.state ?? 'unknown';
+    const text = key ? key.name || key.user : this.#language.say('me');
+    const drawn = `${state} ${text}`;
+    if (me.dataset.drawn === drawn) return;
+    me.dataset.drawn = drawn;
+    me.dataset.state = state;
+    me.replaceChildren(lamp(state), text);
+    me.title = this.#language.say('me');
   }
 
   // --- what is heard
 
-  /** A snapshot is not news. */
-  #hear(r, key, isNews) {
-    const rings = key?.state === 'ringing';
-    if (rings === this.#ringing.has(r)) return;
-    if (!rings) {
-      this.#ringing.delete(r);
-      this.#toSay.delete(r);
-      return;
-    }
-    this.#ringing.add(r);
+  /** A snapshot is not news. Who has favourites or watches keys hears about those only. */
+  #hear(r, before, after, isNews) {
+    const rang = before?.state === 'ringing';
+    const rings = after?.state === 'ringing';
+    if (rang && !rings) this.#toSay.delete(r);
     if (!isNews) return;
-    this.#toSay.set(r, key);
+    const watched = this.#memory.watched;
+    const news = newsOf(before, after);
+    if (news && watched.includes(r)) this.#alerts.tell(news, after, this.#memory.alerts, this.#look);
+    if (!rings || rang) return;
+    const dear = [...watched, ...this.#memory.keysOf(FAVOURITES)];
+    if (dear.length && !dear.includes(r)) return;
+    this.#toSay.set(r, after);
     this.#saying ||= setTimeout(() => this.#announce());
   }
 
@@ -279,26 +523,130 @@ export class BlfPanel extends HTMLElement {
     this.#saying = setTimeout(() => this.#announce(), ANNOUNCE_MS);
   }
 
+  /** Says what has come of what someone did. */
+  #tell(text) {
+    const toast = this.#find('.toast');
+    toast.textContent = this.#find('[aria-live]').textContent = text;
+    toast.hidePopover();
+    toast.showPopover();
+    clearTimeout(this.#toasting);
+    this.#toasting = setTimeout(() => toast.hidePopover(), TOAST_MS);
+  }
+
   // --- what people do
 
-  #open(r) {
+  #act(r, action) {
+    const key = this.#store.keys.get(r);
+    if (!key || this.#locked) return;
+    this.#card.hide();
+    action ??= actionOf(key);
+    const detail = { action, resource: r, number: key.user, key };
+    const event = new CustomEvent('blf-action', { detail, bubbles: true, composed: true, cancelable: true });
+    if (!this.dispatchEvent(event)) return;
+    const who = key.name || key.user;
+    if (this.#feed.features.has('act')) {
+      const device = this.#memory.look.me;
+      const command = { action, r, ...(action === 'pickup' && { call: key.call?.id }), ...(device && { device }) };
+      const done = () => this.#tell(this.#language.say(`asked_${action}`, { who }));
+      this.#feed.command('act', command).then(done, (error) => this.#tell(this.#language.say('act_failed', { detail: error.message })));
+    } else if (action === 'pickup') {
+      // No link fetches a call; what can be done is shown.
+      this.#describe(r);
+    } else {
+      follow(linkOf(r, this.getAttribute('dial')));
+      this.#tell(this.#language.say('calling', { who }));
+    }
+  }
+
+  #describe(r) {
+    const key = this.#store.keys.get(r);
+    this.#card.hide();
+    if (key) this.#details.open(key, this.#look);
+  }
+
+  async #copy(r) {
+    const done = await copy(this.#store.keys.get(r)?.user ?? '');
+    this.#tell(this.#language.say(done ? 'copied' : 'copy_failed'));
+  }
+
+  #openMenu(r, x, y) {
     const key = this.#store.keys.get(r);
     if (!key) return;
-    const detail = { resource: r, key };
-    const action = new CustomEvent('blf-action', { detail, bubbles: true, composed: true, cancelable: true });
-    if (this.dispatchEvent(action)) this.#details.open(key, this.#look);
+    this.#card.hide();
+    const say = (name, places) => this.#language.say(name, places);
+    const item = (text, act) => ({ text, act });
+    const who = key.name || key.user;
+    const toggled = (list, add, remove) => say(list.includes(r) ? remove : add);
+    const items = [
+      item(say('dial_now', { who }), () => this.#act(r, 'dial')),
+      ...(key.state === 'ringing' && this.#feed.features.has('act') ? [item(say('pickup'), () => this.#act(r, 'pickup'))] : []),
+      item(say('copy'), () => this.#copy(r)),
+      item(say('details'), () => this.#describe(r)),
+      null,
+      item(toggled(this.#memory.keysOf(FAVOURITES), 'favourite_add', 'favourite_remove'), () => this.#memory.toggle(FAVOURITES, r)),
+      item(toggled(this.#memory.watched, 'watch', 'unwatch'), () => this.#memory.toggleWatched(r)),
+      null,
+      ...this.#memory.pages.map(({ name, keys }, at) =>
+        item(say(keys.includes(r) ? 'page_remove' : 'page_add', { name }), () => this.#memory.toggle(at, r))),
+      item(say('page_new'), () => this.#addPage(r)),
+    ];
+    this.#menu.open(who, this.#locked ? items.slice(2, 4).filter(Boolean) : items, x, y, () => this.#grid.focus());
+  }
+
+  #openTabMenu(id, x, y) {
+    const { place, text } = this.#tabs.find((tab) => tab.id === id) ?? {};
+    if (typeof place !== 'number' || this.#locked) return;
+    const say = (name) => this.#language.say(name);
+    const rename = () => this.#page.open(this.#language, say('page_rename'), text, (name) => this.#memory.renamePage(place, name));
+    const remove = () => {
+      this.#tab = 'all';
+      this.#memory.removePage(place);
+    };
+    const items = [{ text: say('page_rename'), act: rename }, { text: say('page_delete'), act: remove }];
+    this.#menu.open(text, items, x, y, () => this.#find(`[data-tab="${id}"]`)?.focus());
+  }
+
+  #addPage(r) {
+    const { language } = this.#look;
+    this.#page.open(language, language.say('page_new'), this.#memory.pages.length ? '' : language.say('page_first'), (name) => {
+      const at = this.#memory.addPage(name, r === undefined ? [] : [r]);
+      if (at >= 0) this.#chooseTab(`page:${at}`);
+    });
+  }
+
+  #chooseTab(id) {
+    this.#tab = id;
+    this.#wish.sort = undefined;
+    this.#show();
+  }
+
+  /** A key was dropped on a page. */
+  #put(id, r) {
+    const place = this.#tabs.find((tab) => tab.id === id)?.place;
+    if (place !== undefined && !this.#memory.keysOf(place).includes(r)) this.#memory.toggle(place, r);
+  }
+
+  #move(r, at) {
+    const { place } = this.#active;
+    if (!this.#arranges) return;
+    this.#memory.move(place, r, at);
+    const keys = this.#memory.keysOf(place);
+    const { name, user } = this.#store.keys.get(r);
+    this.#find('[aria-live]').textContent = this.#language.say('moved', { who: name || user, n: keys.indexOf(r) + 1, total: keys.length });
   }
 
   #redrawDetails(anyway = false) {
     const { r } = this.#details;
     const key = this.#store.keys.get(r);
     if (key && (anyway || !this.#details.shows(key))) this.#details.draw(key, this.#look);
+    this.#card.refresh();
   }
 
   #shortcut(event) {
     const target = event.composedPath()[0];
     const typing = target instanceof Element && target.closest('input, textarea, select, [contenteditable]');
-    if (event.ctrlKey || event.altKey || event.metaKey || this.#root.querySelector('dialog[open]')) return;
+    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (this.#root.querySelector('dialog[open]') || this.#menu.isOpen || this.#isWallboard) return;
     const { activeElement, body } = this.ownerDocument;
     if (event.key === 'Escape' && (activeElement === this || activeElement === body)) {
       this.#reset();
@@ -317,7 +665,15 @@ export class BlfPanel extends HTMLElement {
   #reset() {
     this.#find('.finder input').value = '';
     this.#wish = { ...this.#wish, query: '', states: new Set() };
+    if (this.#members().length === 0) this.#tab = 'all';
     this.#show();
+  }
+
+  // --- time
+
+  #seen() {
+    this.#tick();
+    this.#stayAwake();
   }
 
   /** Each second, with the second, as long as someone looks and time runs. */
@@ -326,35 +682,17 @@ export class BlfPanel extends HTMLElement {
     if (this.ownerDocument.hidden) return;
     const now = this.#now();
     this.#grid.tick(now);
+    this.#card.tick(now);
     if (this.#details.r !== undefined) this.#details.tick(now);
+    if (this.#isWallboard) this.#find('time.wall').textContent = this.#language.time(Date.now());
     this.#ticking = setTimeout(() => this.#tick(), 1000 - (now % 1000) + 5);
   }
 
-  #remembered() {
-    try {
-      const theme = localStorage.getItem(THEME_MEMORY);
-      return THEMES.includes(theme) ? theme : undefined;
-    } catch {
-      return undefined; // a browser may forbid it
-    }
-  }
-
-  #nextTheme() {
-    const theme = THEMES[(THEMES.indexOf(this.getAttribute('theme') ?? 'auto') + 1) % THEMES.length];
-    this.setAttribute('theme', theme);
-    try {
-      localStorage.setItem(THEME_MEMORY, theme);
-    } catch {
-      // Then it lasts until the page is closed.
-    }
-    this.#nameTheme();
-  }
-
-  #nameTheme() {
-    const button = this.#find('.theme');
-    const name = this.#language.say(`theme_${this.getAttribute('theme') ?? 'auto'}`);
-    button.setAttribute('aria-label', name);
-    button.title = name;
+  /** A wallboard's screen stays on; browsers take the lock back whenever the page is hidden. */
+  async #stayAwake() {
+    if (!this.#isWallboard || this.ownerDocument.hidden || !navigator.wakeLock) return;
+    if (this.#wakeLock && !this.#wakeLock.released) return;
+    this.#wakeLock = await navigator.wakeLock.request('screen').catch(() => undefined);
   }
 
   // --- building
@@ -376,7 +714,7 @@ export class BlfPanel extends HTMLElement {
       element.append(words, count);
       element.addEventListener('click', () => this.#choose(state));
       this.#find('.chips').append(element);
-      this.#chips.set(state, { element, words, count });
+      this.#chips.set(state, { element, words, count, drawn: '' });
     }
   }
 
@@ -402,23 +740,30 @@ export class BlfPanel extends HTMLElement {
     select.append(...SORTS.map((sort) => new Option(sort, sort)));
     select.addEventListener('change', () => {
       this.#wish = { ...this.#wish, sort: select.value };
+      if (this.#active.place === undefined && select.value !== 'own') this.#memory.choose({ sort: select.value });
       this.#show();
     });
-    this.#find('.theme').addEventListener('click', () => this.#nextTheme());
-    this.#find('.help').addEventListener('click', () => this.#help.open(this.#language));
-    this.#find('.again').addEventListener('click', () => this.#feed.retry());
+    const on = (selector, act) => this.#find(selector).addEventListener('click', act);
+    on('button.view', () => this.#memory.choose({ view: this.#choice('view', 'grid') === 'list' ? 'grid' : 'list' }));
+    on('.settings', () => {
+      const now = { theme: this.#choice('theme', 'auto'), density: this.#choice('density', 'normal'), lang: this.getAttribute('lang') ?? this.#memory.look.lang ?? '' };
+      this.#settings.open(this.#language, now);
+    });
+    on('.help', () => this.#help.open(this.#language));
+    on('.again', () => this.#feed.retry());
+    on('.nothing button', () => this.#reset());
+    on('.me', () => {
+      const people = this.#view.select(this.#store.keys.values(), { query: '', states: new Set(), sort: 'name' });
+      this.#me.open(this.#language, people, this.#memory.look.me, (me) => this.#memory.choose({ me }));
+    });
   }
+}
 
-  #buildNothing() {
-    const [nothing, words, button] = ['div', 'p', 'button'].map((tag) => document.createElement(tag));
-    nothing.className = 'nothing';
-    nothing.hidden = true;
-    button.className = 'plain';
-    button.type = 'button';
-    button.addEventListener('click', () => this.#reset());
-    nothing.append(words, button);
-    this.#find('.grid').after(nothing);
-    this.#nothing = { nothing, words, button };
+function storage() {
+  try {
+    return localStorage;
+  } catch {
+    return undefined; // a browser may forbid it
   }
 }
 
@@ -426,7 +771,7 @@ export class BlfPanel extends HTMLElement {
 function logo() {
   const svg = drawing('logo', 2);
   svg.children[0].setAttribute('d', 'M8.2 7.5h7.6L14.5 14.5h-5z');
-  svg.children[1].setAttribute('d', 'M12 1.5l5.200 4.400v1.200H6.800V5.900zM9.200 15.200h5.600v1.600h-2v4.200h2.700v1.500H8.500V21h2.700v-4.200h-2z');
+  svg.children[1].setAttribute('d', 'M12 1.5l5.2 4.4v1.2H6.8V5.9zM9.2 15.2h5.6v1.6h-2v4.2h2.7v1.5H8.5V21h2.7v-4.2h-2z');
   return svg;
 }
 

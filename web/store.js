@@ -1,5 +1,5 @@
 /**
- * From frames to keys: what the feed says about each resource, merged over the kinds `presence`, `dialog` and `mwi`.
+ * From frames to keys: what the feed says about each resource, merged over the kinds of `KINDS` and the directory.
  *
  * Pure: no clock, no I/O. A key is a plain value that is replaced, never changed, so that a reader knows by identity
  * whether it has drawn it already.
@@ -10,7 +10,9 @@ export const STATES = [
   'ringing', 'dialing', 'busy', 'hold', 'parked', 'dnd', 'away', 'idle', 'offline', 'unknown',
 ];
 
-const KINDS = new Set(['presence', 'dialog', 'mwi']);
+/** Kinds of state that a key shows. */
+export const KINDS = ['presence', 'dialog', 'mwi', 'reg', 'line', 'park'];
+const SHOWN = new Set(KINDS);
 const CALLING = new Set(['ringing', 'dialing', 'busy', 'hold', 'parked']);
 
 /** Activities of RFC 4480 section 3.2 that say nothing about being reachable. */
@@ -19,16 +21,28 @@ const NEUTRAL = new Set(['other', 'unknown', 'working', 'looking-for-work', 'spe
 /** Texts come from phones and callers. */
 const TEXT_MOST = 200;
 const CALLS_MOST = 20;
+const SLOTS_MOST = 32;
+/** What shared line appearances and parking places call their states, by what a key calls them. */
+const SLOT_STATES = {
+  idle: 'idle', free: 'idle', seized: 'dialing', trying: 'dialing', proceeding: 'dialing', progressing: 'dialing',
+  early: 'ringing', alerting: 'ringing', ringing: 'ringing', active: 'busy', confirmed: 'busy', busy: 'busy',
+  hold: 'hold', held: 'hold', 'held-private': 'hold', parked: 'parked', occupied: 'parked',
+};
 /** Resources of which nothing is known any more, kept so that their keys do not jump. */
 const FORGOTTEN_MOST = 2000;
 
 /**
  * @typedef {{uri: string, user: string, host: string}} Address
+ * @typedef {{name: string, extension: string, department: string}} Person What a directory says.
+ * @typedef {{label: string, state: string, by: string, remote: {uri: string, name: string}|null, since: number|undefined}} Slot
+ *   An appearance of a shared line, or a place where calls are parked.
+ * @typedef {{id: string, state: string, note: string, agent: string, contact: string}} Device
  * @typedef {{id: string, dir: 'in'|'out'|undefined, state: string, hold: boolean, remote: {uri: string, name: string}|null,
  *   since: number|undefined, answered: number|undefined}} Call
  * @typedef {{r: string, user: string, host: string, name: string, state: string, dnd: boolean, activity: string,
  *   note: string, since: number|undefined, calls: Call[], count: number, call: Call|undefined, voicemail: number,
- *   urgent: number, waiting: boolean}} Key
+ *   urgent: number, waiting: boolean, department: string, slots: Slot[], devices: Device[],
+ *   registered: boolean|undefined}} Key
  */
 
 export class Store {
@@ -40,6 +54,7 @@ export class Store {
   #epoch;
   #generation = 0;
   #replacing = false;
+  #people = new Map();
 
   /** @returns {ReadonlyMap<string, Key>} */
   get keys() {
@@ -75,6 +90,18 @@ export class Store {
     return changed;
   }
 
+  /**
+   * Takes what a directory knows about people: names, extensions, departments.
+   * @param {ReadonlyMap<string, Person>} people By resource.
+   * @returns {Set<string>} Resources whose key has changed.
+   */
+  setPeople(people) {
+    this.#people = people;
+    const changed = new Set();
+    for (const r of this.#keys.keys()) if (this.#entries.has(r)) this.#settle(r, changed);
+    return changed;
+  }
+
   /** Revisions of another epoch say nothing about order in this one. */
   #forgetRevisions(epoch) {
     this.#epoch = epoch;
@@ -103,7 +130,7 @@ export class Store {
   #items(items, touched) {
     if (!Array.isArray(items)) return;
     for (const item of items) {
-      if (item === null || typeof item !== 'object' || typeof item.r !== 'string' || !KINDS.has(item.k)) continue;
+      if (item === null || typeof item !== 'object' || typeof item.r !== 'string' || !SHOWN.has(item.k)) continue;
       let kinds = this.#entries.get(item.r);
       if (!kinds) this.#entries.set(item.r, (kinds = new Map()));
       const entry = kinds.get(item.k) ?? { rev: -1, generation: 0, state: undefined };
@@ -129,7 +156,7 @@ export class Store {
       return;
     }
     const states = Object.fromEntries([...kinds].map(([k, { state }]) => [k, state]));
-    const key = keyOf(r, states, old?.name);
+    const key = keyOf(r, states, old?.name, this.#people.get(r));
     if (!old || JSON.stringify(old) !== JSON.stringify(key)) {
       this.#keys.set(r, key);
       changed.add(r);
@@ -165,23 +192,26 @@ export function addressOf(uri) {
 
 /**
  * @param {string} r
- * @param {{presence?: object, dialog?: object, mwi?: object}} states
+ * @param {Record<string, object|undefined>} states By kind.
  * @param {string} [knownName] A name that an earlier state told; a phone names itself only while it is in a call.
+ * @param {Person} [person] What the directory says; its names come first.
  * @returns {Key}
  */
-export function keyOf(r, { presence, dialog, mwi }, knownName = '') {
+export function keyOf(r, states, knownName = '', person = undefined) {
+  const { presence, dialog, mwi, reg } = states;
   const { user, host } = addressOf(r);
   const calls = list(dialog?.calls).slice(0, CALLS_MOST).map(callOf).filter(({ state }) => state !== 'terminated');
-  const state = stateOf(dialog, presence, calls);
+  const slots = [...slotsOf(states.line?.appearances), ...slotsOf(states.park?.slots)].slice(0, SLOTS_MOST);
+  const state = stateOf(dialog, presence, calls, slots, reg);
   const activities = list(presence?.activities).map(text);
   const call = CALLING.has(state) ? calls.toSorted((a, b) => rank(a, state) - rank(b, state))[0] : undefined;
   const voice = object(mwi?.voice);
   const voicemail = count(voice?.new);
   return {
     r,
-    user: user || host,
+    user: person?.extension || user || host,
     host: user ? host : '',
-    name: [presence, dialog, mwi].map(nameIn).find(Boolean) ?? knownName,
+    name: person?.name || ([presence, dialog, mwi].map(nameIn).find(Boolean) ?? knownName),
     state,
     dnd: isDnd(presence, activities),
     activity: activities.find((one) => !NEUTRAL.has(one)) ?? '',
@@ -193,15 +223,22 @@ export function keyOf(r, { presence, dialog, mwi }, knownName = '') {
     voicemail,
     urgent: count(voice?.urgent_new),
     waiting: mwi?.waiting === true || voicemail > 0,
+    department: person?.department ?? '',
+    slots,
+    devices: devicesOf(presence, reg),
+    registered: typeof reg?.registered === 'boolean' ? reg.registered : undefined,
   };
 }
 
 /** Calls come before presence, and presence before silence. */
-function stateOf(dialog, presence, calls) {
+function stateOf(dialog, presence, calls, slots, reg) {
   const lamp = dialog?.lamp;
   if (CALLING.has(lamp)) return lamp;
   // A lamp that we do not know yet, over a call that is there: busy is the least it can mean.
   if (calls.length && lamp !== 'idle' && lamp !== 'offline' && lamp !== 'unknown') return 'busy';
+  // A shared line shows the most pressing of its appearances.
+  const slot = STATES.find((one) => CALLING.has(one) && slots.some(({ state }) => state === one));
+  if (slot) return slot;
   const activities = list(presence?.activities).map(text);
   if (isDnd(presence, activities)) return 'dnd';
   if (presence?.basic === 'closed') return 'offline';
@@ -209,6 +246,8 @@ function stateOf(dialog, presence, calls) {
   if (/^(away|xa)$/.test(presence?.show)) return 'away';
   if (activities.some((one) => one && !NEUTRAL.has(one))) return 'away';
   if (presence?.basic === 'open' || lamp === 'idle') return 'idle';
+  if (slots.some((one) => one.state === 'idle')) return 'idle';
+  if (lamp === undefined && typeof reg?.registered === 'boolean') return reg.registered ? 'idle' : 'offline';
   return lamp === 'offline' ? 'offline' : 'unknown';
 }
 
@@ -240,6 +279,35 @@ function callOf(value) {
     since: time(call.since),
     answered: time(call.answered),
   };
+}
+
+function slotsOf(values) {
+  return list(values).map((value, at) => {
+    const slot = object(value) ?? {};
+    const remote = object(slot.remote);
+    const label = slot.label ?? slot.slot ?? slot.index ?? at + 1;
+    return {
+      label: String(typeof label === 'number' ? label : text(label)),
+      state: Object.hasOwn(SLOT_STATES, slot.state) ? SLOT_STATES[slot.state] : 'unknown',
+      by: text(slot.by),
+      remote: remote ? { uri: text(remote.uri), name: text(remote.name) } : null,
+      since: time(slot.since),
+    };
+  });
+}
+
+/** Devices as presence lists them, and what is registered. */
+function devicesOf(presence, reg) {
+  const present = list(presence?.devices).map((value) => {
+    const { id, basic, show, note, contact } = object(value) ?? {};
+    const state = show === 'dnd' ? 'dnd' : /^(away|xa)$/.test(show) ? 'away' : basic === 'closed' ? 'offline' : 'idle';
+    return { id: text(id), state, note: text(note), agent: '', contact: text(contact) };
+  });
+  const registered = list(reg?.contacts).map((value) => {
+    const { uri, state, ua } = object(value) ?? {};
+    return { id: '', state: state === 'terminated' ? 'offline' : 'idle', note: '', agent: text(ua), contact: text(uri) };
+  });
+  return [...present, ...registered].slice(0, CALLS_MOST);
 }
 
 /** What a resource calls itself: `name`, or `local_name` of a call, the display name on its own side. */

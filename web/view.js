@@ -2,11 +2,14 @@
 
 import { STATES } from './store.js';
 
-export const SORTS = ['extension', 'name', 'state', 'longest'];
+export const SORTS = ['extension', 'name', 'state', 'longest', 'own'];
 
 const PRESSING = new Map(STATES.map((state, at) => [state, at]));
 
-/** @typedef {{query: string, states: ReadonlySet<string>, sort: string}} Wish No state chosen means all. */
+/**
+ * @typedef {{query: string, states: ReadonlySet<string>, sort: string, only?: ReadonlyMap<string, number>}} Wish
+ *   No state chosen means all; `only` names the members of a group or page with their places, for the order `own`.
+ */
 
 export class View {
   #compare;
@@ -38,21 +41,27 @@ export class View {
    * @param {Wish} wish
    * @returns {import('./store.js').Key[]}
    */
-  select(keys, { query, states, sort }) {
+  select(keys, { query, states, sort, only }) {
     const words = fold(query).split(/\s+/).filter(Boolean);
     const wanted = (key) =>
-      (states.size === 0 || states.has(key.state)) && words.every((word) => searchable(key).includes(word));
+      (!only || only.has(key.r)) && (states.size === 0 || states.has(key.state)) && words.every((word) => searchable(key).includes(word));
     const extension = ({ r }) => this.#ranks.extension.get(r) ?? 0;
     const name = ({ r }) => this.#ranks.name.get(r) ?? 0;
     const orders = {
       extension: (a, b) => extension(a) - extension(b),
       name: (a, b) => name(a) - name(b),
       state: (a, b) => PRESSING.get(a.state) - PRESSING.get(b.state) || extension(a) - extension(b),
+      own: (a, b) => (only ? only.get(a.r) - only.get(b.r) : extension(a) - extension(b)),
       longest: (a, b) => (startOf(a) ?? Infinity) - (startOf(b) ?? Infinity) || extension(a) - extension(b),
     };
     // Infinity - Infinity is NaN, which falls through to the extension.
     return [...keys].filter(wanted).sort(orders[sort] ?? orders.extension);
   }
+}
+
+/** Whether what is shown and its order stay as they are when keys change in nothing but what the feed says. */
+export function isSteady({ query, states, sort }) {
+  return query.trim() === '' && states.size === 0 && (sort === 'extension' || sort === 'name' || sort === 'own');
 }
 
 /** How many keys are in each state. */
@@ -78,7 +87,7 @@ function searchable(key) {
   let text = folded.get(key);
   if (text === undefined) {
     const remotes = key.calls.map(({ remote }) => (remote ? `${remote.name} ${remote.uri}` : ''));
-    text = fold([key.name, key.user, key.r, key.note, ...remotes].join(' '));
+    text = fold([key.name, key.user, key.r, key.note, key.department, ...remotes].join(' '));
     folded.set(key, text);
   }
   return text;

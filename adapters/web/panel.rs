@@ -17,7 +17,11 @@ macro_rules! files {
 }
 
 files! {
+    "action.js",
+    "alerts.js",
+    "blf-key.js",
     "details.js",
+    "directory.js",
     "feed.js",
     "grid.js",
     "i18n.js",
@@ -26,10 +30,24 @@ files! {
     "index.css",
     "index.html",
     "key.js",
+    "me.js",
+    "memory.js",
+    "menu.js",
+    "page.js",
     "panel.js",
+    "server.js",
+    "settings.js",
+    "signin.js",
     "store.js",
     "style.js",
+    "tabs.js",
+    "text-de.js",
+    "text-en.js",
+    "text-es.js",
+    "text-fr.js",
+    "theme.js",
     "view.js",
+    "window.js",
 }
 
 /// `/panel/{file}`; the empty name is `index.html`.
