@@ -18,7 +18,7 @@ pub use config::{Algorithm, Audience, Auth, Grant, Jwt, Key, Session, View};
 pub(crate) use failures::Reasons;
 pub use keys::new_key;
 pub(crate) use principal::{Groups, Principal, Reads};
-pub(crate) use routes::{exchange, routes};
+pub(crate) use routes::{exchange, operations};
 
 use crate::app::{App, wall};
 use crate::problem::{Kind, Problem};

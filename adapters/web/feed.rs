@@ -2,14 +2,16 @@
 
 use crate::app::App;
 use crate::auth::Principal;
+use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
 use crate::serve::Connection;
 use crate::{schema, session, sse};
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Router};
+use serde_json::json;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -18,12 +20,28 @@ use tokio::time::Instant;
 /// A frame beyond this many times the limit is not even read.
 const HARD: usize = 4;
 
-pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/feed", get(upgrade))
-        .route("/v1/events", get(sse::events))
-        .route("/v1/asyncapi.json", get(schema::asyncapi))
-        .route("/v1/schemas/{file}", get(schema::schema))
+pub(crate) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/v1/feed", upgrade)
+            .about("feed", "The feed over WebSocket, subprotocol presence.v1; see /v1/asyncapi.json")
+            .bare(101, "The feed begins"),
+        Operation::get("/v1/events", sse::events)
+            .about("events", "The frames of the feed as server-sent events")
+            .queries("r", "Selector", "Which addresses; without it all")
+            .queries("kind", "Kind", "Which kinds; without it all")
+            .query("cursor", json!({ "type": "string", "maxLength": 128 }), "Go on from here")
+            .header("Last-Event-ID", false, "The same, and goes before `cursor`")
+            .typed(200, "text/event-stream", "Text", "Events `snap`, `upd`, `reset`; each id is a cursor")
+            .refuses(&[Kind::NotFound, Kind::InvalidField, Kind::TooManyResources]),
+        Operation::get("/v1/asyncapi.json", schema::asyncapi)
+            .about("asyncapi", "What the feed's frames are, as an AsyncAPI document")
+            .answer(200, "Document", "AsyncAPI 3"),
+        Operation::get("/v1/schemas/{file}", schema::schema)
+            .about("schema", "The JSON Schema of a frame or of a kind of state")
+            .segment("file", "Name", "A name and .json, such as item.json or state-dialog.json")
+            .typed(200, "application/schema+json", "Document", "JSON Schema 2020-12")
+            .refuses(&[Kind::NotFound]),
+    ]
 }
 
 /// Whether this address may open another connection now.
@@ -39,8 +57,12 @@ async fn upgrade(
     State(app): State<Arc<App>>,
     Extension(connection): Extension<Connection>,
     principal: Option<Extension<Principal>>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(bad) => return Problem::new(Kind::BadRequest, bad.body_text()).into_response(),
+    };
     if let Err(problem) = admit(&app, connection.peer.ip()) {
         return problem.into_response();
     }

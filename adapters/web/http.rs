@@ -30,6 +30,8 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(publications::operations());
     all.extend(directory::operations());
     all.extend(admin::operations());
+    all.extend(feed::operations());
+    all.extend(auth::operations());
     all.extend([
         Operation::get("/v1/explain/{resource}", explanation)
             .about("explain", "Why a lamp is lit: who vouches for what, by which rule, and what each watcher was told")
@@ -60,8 +62,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         router = router.route(operation.path, operation.serve);
     }
     router
-        .merge(feed::routes())
-        .merge(auth::routes())
         .fallback(|| async { Problem::new(Kind::NotFound, "there is no such page") })
         .method_not_allowed_fallback(|| async { Problem::new(Kind::MethodNotAllowed, "see the header Allow") })
         .layer(DefaultBodyLimit::max(1024))

@@ -312,6 +312,8 @@ fn schemas() -> Value {
             "every_s": number("Seconds between samples."), "at": moment,
             "series": { "type": "object", "additionalProperties": { "type": "array", "items": { "type": ["number", "null"] } } },
         }), &["every_s", "at", "series"]),
+        "Ticket": object(json!({ "ticket": text("To be used once, as `ticket` in a query."), "expires_s": number("For so long.") }), &["ticket", "expires_s"]),
+        "Session": object(json!({ "principal": text("Who."), "expires": perhaps, "admin": flag }), &["principal", "admin"]),
         "Ready": object(json!({ "ready": flag, "reasons": texts }), &["ready"]),
         "Version": object(json!({ "name": text("Lamplighter"), "version": text("The version."), "feed": number("The feed's protocol.") }), &["name", "version"]),
     });

@@ -2,8 +2,9 @@
 //! document that says which goes where.
 
 use crate::app::App;
+use crate::http::Segments;
 use crate::problem::{Kind, Problem};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use lamplighter_model::Packages;
@@ -15,7 +16,7 @@ static FRAMES: LazyLock<Map<String, Value>> =
     LazyLock::new(|| serde_json::from_str(include_str!("schema/frames.json")).unwrap_or_default());
 
 /// `GET /v1/schemas/{name}.json`.
-pub(crate) async fn schema(State(app): State<Arc<App>>, Path(file): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn schema(State(app): State<Arc<App>>, Segments(file): Segments<String>) -> Result<Response, Problem> {
     let name = file.strip_suffix(".json").unwrap_or_default();
     let found = document(app.port.packages(), name);
     let found = found.ok_or_else(|| Problem::new(Kind::NotFound, "there is no such schema"))?;
@@ -51,10 +52,14 @@ fn of_kind(kind: &str) -> Value {
     })
 }
 
-/// The state of a kind. Any member may be missing: `fields` and views leave some out.
+/// The state of a kind, whole: `fields` and narrower views leave members out.
 fn state(packages: &Packages, kind: &str) -> Option<Value> {
-    packages.find_kind(kind)?;
-    Some(json!({ "title": format!("The state of a {kind}"), "type": "object" }))
+    let schema = packages.get(packages.find_kind(kind)?).schema();
+    let mut schema = serde_json::from_str(schema).unwrap_or_else(|_| json!({ "type": "object" }));
+    if schema.get("title").is_none() {
+        schema["title"] = format!("State of kind {kind}").into();
+    }
+    Some(schema)
 }
 
 /// Rewrites references among the definitions.

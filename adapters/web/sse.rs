@@ -4,12 +4,13 @@ use crate::app::{App, Enlisted, stopped, wall};
 use crate::auth::Principal;
 use crate::command::{Sub, Wanted, pick, unselected};
 use crate::feed::admit;
+use crate::http::Parameters;
 use crate::problem::{Kind, Problem};
 use crate::serve::Connection;
 use crate::watch::{Out, Watch};
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -36,10 +37,10 @@ pub(crate) async fn events(
     Extension(connection): Extension<Connection>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
-    Query(query): Query<Vec<(String, String)>>,
+    parameters: Parameters,
 ) -> Result<Response, Problem> {
     admit(&app, connection.peer.ip())?;
-    let mut sub = read(&app, &query)?;
+    let mut sub = read(&app, parameters.only(&["r", "kind", "cursor"])?)?;
     if let Some(id) = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty()) {
         sub.cursor = Some(id.to_owned());
     }
@@ -95,8 +96,7 @@ fn read(app: &App, query: &[(String, String)]) -> Result<Sub, Problem> {
                 }
             }
             "cursor" => sub.cursor = Some(value.clone()),
-            "ticket" => {}
-            _ => return Err(Problem::at(Kind::InvalidField, pointer, "no such parameter")),
+            _ => {}
         }
     }
     if sub.picks.is_empty() {

@@ -3,20 +3,30 @@
 use super::browser::Refused;
 use super::{COOKIE, Principal, cookie, redeem};
 use crate::app::{App, wall};
+use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// `/v1/tickets` and `/v1/session`.
-pub(crate) fn routes() -> Router<Arc<App>> {
-    let session = get(whose).post(begin).delete(end);
-    Router::new().route("/v1/tickets", post(issue)).route("/v1/session", session)
+pub(crate) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::post("/v1/tickets", issue)
+            .about("issueTicket", "A ticket for one connection from a browser, instead of a token in an address")
+            .answer(201, "Ticket", "The ticket"),
+        Operation::get("/v1/session", whose).about("session", "Who asks").answer(200, "Session", "The caller"),
+        Operation::post("/v1/session", begin)
+            .about("signIn", "Exchange credentials for the cookie of a session")
+            .answer(200, "Session", "There is a session, or nobody needs one")
+            .answer(201, "Session", "The cookie comes with it")
+            .with(201, "Set-Cookie", "The session"),
+        Operation::delete("/v1/session", end).about("signOut", "End the session").bare(204, "It has ended"),
+    ]
 }
 
 const NO_STORE: (header::HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
