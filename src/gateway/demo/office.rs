@@ -7,11 +7,10 @@ use super::day::{Changed, Day};
 use super::documents::Place;
 use super::lamp::{self, Known};
 use super::people::{Interest, Kind, PEOPLE, interests};
-use lamplighter_model::config::Timers;
-use lamplighter_model::{Flow, Seed, Time};
+use lamplighter_model::{Flow, Seed, Time, Transport};
 use lamplighter_sip::client::{
-    Agent, Cause, Event, Input, Notification, Order, Output, PublicationId, Record, Settings, Standing, SubscriptionId,
-    Watch,
+    Agent, Body, Cause, Event, Input, Local, Notification, Order, Output, Pace, PublicationId, Record, Settings,
+    Standing, SubscriptionId, Watch,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +30,8 @@ const ARRIVAL: Duration = Duration::from_millis(15);
 const AT_A_TIME: usize = 4;
 /// The lease of everything.
 const LEASE: Duration = Duration::from_secs(600);
+/// A phone that has failed tries again soon: somebody is looking.
+const RETRY: Duration = Duration::from_secs(4);
 /// The most datagrams of one socket that are read before the others get their turn.
 const BURST: usize = 32;
 
@@ -121,15 +122,20 @@ impl Office {
             let settings = Settings {
                 address: format!("sip:{user}@{domain}").into(),
                 display: display.into(),
-                contact: format!("sip:{user}@{address}").into(),
-                sent_by: address.to_string().into(),
                 user_agent: if at < PEOPLE.len() { "Desk phone/1.0" } else { "Voicemail/1.0" }.into(),
-                server: Flow::udp(0, server),
-                timers: Timers::default(),
+                locals: vec![Local {
+                    transport: Transport::Udp,
+                    listener: 0,
+                    sent_by: address.to_string().into(),
+                    contact: format!("sip:{user}@{address}").into(),
+                }],
+                proxy: Some(format!("sip:{server}").into()),
+                pace: Pace { retry: RETRY, shun: RETRY, ..Pace::default() },
+                ..Settings::default()
             };
             Phone {
                 socket,
-                agent: Agent::new(settings, Seed(seed, at as u64)),
+                agent: Agent::new(now, settings, Seed(seed, at as u64)),
                 starts: now + ARRIVAL * at as u32,
                 todo: if at < PEOPLE.len() { interests(at).into() } else { VecDeque::new() },
                 undo: VecDeque::new(),
@@ -268,9 +274,10 @@ impl Office {
                 resource: self.place.address(interest.person).into(),
                 event: interest.kind.event().into(),
                 accept: interest.kind.content_type().into(),
-                expires: LEASE,
+                expires: Some(LEASE),
+                ..Watch::default()
             };
-            let id = phone.agent.subscribe(now, watch, &mut out);
+            let Some(id) = phone.agent.subscribe(now, watch, &mut out) else { continue };
             phone.lamps.insert(id, Lamp { interest, shows: Known::Nothing, since: now, wrong: false });
         }
         self.take(now, at, out);
@@ -294,11 +301,13 @@ impl Office {
             resource: self.place.address(desk).into(),
             event: kind.event().into(),
             content_type: kind.content_type().into(),
-            expires: LEASE,
-            body: self.place.document(&self.day, desk, kind, 0),
+            expires: Some(LEASE),
+            body: Body::plain(self.place.document(&self.day, desk, kind, 0)),
+            ..Record::default()
         };
-        let id = phone.agent.publish(now, record, &mut out);
-        phone.published.insert((desk, kind), (id, 0));
+        if let Some(id) = phone.agent.publish(now, record, &mut out) {
+            phone.published.insert((desk, kind), (id, 0));
+        }
         self.take(now, at, out);
     }
 
@@ -308,7 +317,7 @@ impl Office {
         let Some((id, version)) = self.phones[at].published.get_mut(&(desk, kind)) else { return };
         *version += 1;
         let (id, version) = (*id, *version);
-        let body = self.place.document(&self.day, desk, kind, version);
+        let body = Body::plain(self.place.document(&self.day, desk, kind, version));
         let mut out = Vec::new();
         self.phones[at].agent.update(now, id, body, &mut out);
         self.tally.changes += 1;
@@ -323,6 +332,8 @@ impl Office {
                     let _ = self.phones[at].socket.send_to(&bytes, flow.remote);
                 }
                 Output::Event(event) => self.learn(now, at, event),
+                // The server is an address, and nothing outlives the demo.
+                Output::Resolve { .. } | Output::Save { .. } => {}
             }
         }
     }
@@ -334,7 +345,7 @@ impl Office {
         });
         let phone = &mut self.phones[at];
         match event {
-            Event::Notified { id, notification } => {
+            Event::Notified { id, notification, .. } => {
                 self.tally.notifications += 1;
                 let Some(lamp) = phone.lamps.get_mut(&id) else { return };
                 let resource = self.place.address(lamp.interest.person);
@@ -349,6 +360,13 @@ impl Office {
                     let what = format!("{}'s subscription to {}", who.0, lamp_name(lamp.interest));
                     // Until there is a subscription again, the lamp knows nothing.
                     (lamp.shows, lamp.since) = (Known::Nothing, now);
+                    self.complain(resource, what, cause);
+                }
+            }
+            Event::RefreshFailed { id, cause, .. } => {
+                if let Some(lamp) = phone.lamps.get(&id) {
+                    let resource = self.place.address(lamp.interest.person);
+                    let what = format!("{}'s renewed subscription to {}", who.0, lamp_name(lamp.interest));
                     self.complain(resource, what, cause);
                 }
             }
@@ -367,7 +385,11 @@ impl Office {
             Event::Unsubscribed { id } => {
                 phone.lamps.remove(&id);
             }
-            Event::Withdrawn { .. } | Event::Subscribed { .. } | Event::Published { .. } => {}
+            Event::Withdrawn { .. }
+            | Event::Subscribed { .. }
+            | Event::Published { .. }
+            | Event::Answered { .. }
+            | Event::ForkEnded { .. } => {}
         }
     }
 
@@ -376,6 +398,9 @@ impl Office {
         let why = match cause {
             Cause::Status(status) => format!("was answered with {status}"),
             Cause::Timeout => "was not answered".into(),
+            Cause::Unreachable => "could not be sent".into(),
+            Cause::Shunned(_) => "was not sent, since the server answers nobody".into(),
+            Cause::Confused => "got NOTIFYs that make no sense".into(),
             Cause::NoNotify => "was accepted, but no NOTIFY came".into(),
             Cause::NoEntityTag => "was accepted without an entity-tag".into(),
             Cause::Expired => "ran out".into(),

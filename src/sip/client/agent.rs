@@ -1,182 +1,56 @@
-//! A user agent: subscriptions and publications that it keeps, over one flow to its server.
+//! A user agent: the subscriptions and publications that it keeps, their transactions, and the servers that it knows.
 
-use super::answered::Answered;
-use super::compose::{Request, method_name};
-use super::publisher::{Publication, Record};
-use super::subscriber::{Notification, Subscription, Watch};
-use super::transaction::{Branch, Expired, Transactions};
+use super::compose::{Body, Origin};
+use super::event::{Cause, Event, Input, Output, PublicationId, Row, SubscriptionId, Totals, Usage};
+use super::hop::{Admission, Hosts, Lookup, MOST_TARGETS, RESOLVE_PATIENCE, Servers, Targets};
+use super::publisher::Publication;
+use super::settings::{Record, Settings, Target, Watch};
+use super::standing::Standing;
+use super::subscriber::{self, Subscription, Verdict};
+use super::table::{Place, Table};
+use super::transaction::{self, Branch, Transaction};
 use crate::wire::{self, Essentials, Index, Limits, Message, Name, NameAddr, Start, Via, write};
 use bytes::Bytes;
-use lamplighter_model::config::{self, Timers};
+use lamplighter_model::config;
+use lamplighter_model::hash::Map;
+use lamplighter_model::wheel::{Timer, Wheel};
 use lamplighter_model::{Flow, Seed, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Leases are renewed this long before they end (enough for two whole transactions to fail), or at half their length.
-const LEAD: Duration = Duration::from_secs(64);
-/// The first pause after a failure; doubled each time.
+/// The first pause after a failed PUBLISH; doubled each time.
 const PAUSE: Duration = Duration::from_secs(4);
-/// The longest pause between attempts, unless the server asks for a longer one.
+/// The longest pause between attempts to publish, unless the server asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// The longest pause that a server can ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// What we understand (RFC 3261 section 20.5).
 const ALLOW: &[u8] = b"NOTIFY, OPTIONS";
+/// The most dialogs that one subscription has beside its own.
+const MOST_FORKS: usize = 8;
+/// Last NOTIFYs of dialogs are remembered, so that a retransmission meets the same answer. At most this many; beyond,
+/// the oldest is forgotten, and its retransmission would get 481.
+const MOST_LATE: usize = 256;
+/// So many who wait for a server are told at a time that they need not.
+const MOST_WOKEN: usize = 64;
+/// When the next of them are.
+const NAP: Duration = Duration::from_millis(10);
 
-/// Who a user agent is and whom it talks to.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Its address of record: `sip:101@office.example`, the URI of From.
-    pub address: Box<str>,
-    /// Its display name; empty for none.
-    pub display: Box<str>,
-    /// The URI at which it can be reached: `sip:101@127.0.0.1:40001`.
-    pub contact: Box<str>,
-    /// Host and port for Via: `127.0.0.1:40001`. IPv6 hosts have brackets.
-    pub sent_by: Box<str>,
-    /// The value of User-Agent.
-    pub user_agent: Box<str>,
-    /// Where everything is sent: the outbound proxy.
-    pub server: Flow,
-    /// Timers of RFC 3261 section 17.
-    pub timers: Timers,
-}
-
-/// Names a subscription of an [`Agent`].
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SubscriptionId(pub(super) u32);
-
-/// Names a publication of an [`Agent`].
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct PublicationId(pub(super) u32);
-
-/// What happened.
-#[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
-    /// A datagram, or one framed message of a stream.
-    Message {
-        /// Where it came from.
-        flow: Flow,
-        /// All of it.
-        bytes: &'a [u8],
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What must be done, and what was learned, in order.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Output {
-    /// Send these bytes.
-    Send {
-        /// Where to.
-        flow: Flow,
-        /// What.
-        bytes: Bytes,
-    },
-    /// Something that the user wants to know.
-    Event(Event),
-}
-
-/// What a user agent has learned.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// A subscription was granted or renewed.
-    Subscribed {
-        /// Which.
-        id: SubscriptionId,
-        /// For how long.
-        lease: Duration,
-    },
-    /// A NOTIFY of a subscription was accepted.
-    Notified {
-        /// Which.
-        id: SubscriptionId,
-        /// What it said.
-        notification: Notification,
-    },
-    /// A subscription, or its refresh, was refused or has ended against our will; it will be tried again.
-    SubscriptionLost {
-        /// Which.
-        id: SubscriptionId,
-        /// Why.
-        cause: Cause,
-        /// When it will be tried again.
-        again: Time,
-    },
-    /// A subscription has ended as its user wished. Its id means nothing any more.
-    Unsubscribed {
-        /// Which.
-        id: SubscriptionId,
-    },
-    /// A PUBLISH was accepted.
-    Published {
-        /// Which.
-        id: PublicationId,
-        /// For how long.
-        lease: Duration,
-    },
-    /// A PUBLISH was refused; the newest state will be published again.
-    PublicationLost {
-        /// Which.
-        id: PublicationId,
-        /// Why.
-        cause: Cause,
-        /// When it will be tried again.
-        again: Time,
-    },
-    /// A publication has been removed, or had not got to the server. Its id means nothing any more.
-    Withdrawn {
-        /// Which.
-        id: PublicationId,
-    },
-    /// A NOTIFY was refused.
-    Refused {
-        /// With 400, 481, 489 or 500.
-        status: u16,
-    },
-}
-
-/// Why something ended or was not granted.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Cause {
-    /// The server answered with this status.
-    Status(u16),
-    /// The server did not answer.
-    Timeout,
-    /// The server accepted but never sent a NOTIFY.
-    NoNotify,
-    /// The server accepted a PUBLISH without giving an entity-tag.
-    NoEntityTag,
-    /// The lease ran out.
-    Expired,
-    /// A NOTIFY said so, with this reason (empty: none).
-    Terminated(Box<str>),
-}
-
-/// A subscription or a publication.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Usage {
-    /// A subscription.
-    Subscription(SubscriptionId),
-    /// A publication.
-    Publication(PublicationId),
-}
-
-/// On whose behalf a request was sent, and its number there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Owner {
-    /// Whose.
-    pub usage: Usage,
-    /// Which of its requests.
-    pub request: u32,
-}
+/// Names a subscription or publication inside the agent.
+pub type Key = Place;
 
 /// Numbers that nobody can guess, the same for the same seed.
 #[derive(Debug)]
 struct Random {
     seed: Seed,
     count: u64,
+}
+
+impl Random {
+    fn number(&mut self) -> u64 {
+        self.count += 1;
+        self.seed.check(self.count, 0, 0)
+    }
 }
 
 /// What a subscription or publication may use while it is told something.
@@ -186,18 +60,20 @@ pub struct Turn<'a> {
     /// Who we are.
     pub settings: &'a Settings,
     random: &'a mut Random,
-    transactions: &'a mut Transactions<Owner>,
     out: &'a mut Vec<Output>,
+    asks: bool,
+    saves: bool,
 }
 
 impl Turn<'_> {
-    /// Sends a request in a transaction of its own.
-    pub fn send(&mut self, owner: Owner, request: &Request) {
-        let branch = Branch(self.number());
-        let flow = self.settings.server;
-        let bytes = request.write(flow.transport, &self.settings.sent_by, branch);
-        self.transactions.start(self.now, branch, method_name(request.method), flow, bytes.clone(), owner);
-        self.out.push(Output::Send { flow, bytes });
+    /// A new request is to be composed and sent; the one that is out, if any, counts no more.
+    pub fn ask(&mut self) {
+        self.asks = true;
+    }
+
+    /// What a restart needs has changed.
+    pub fn save(&mut self) {
+        self.saves = true;
     }
 
     /// Tells the user.
@@ -207,22 +83,31 @@ impl Turn<'_> {
 
     /// A number that nobody can guess.
     pub fn number(&mut self) -> u64 {
-        self.random.count += 1;
-        self.random.seed.check(self.random.count, 0, 0)
+        self.random.number()
     }
 
-    /// When to renew a lease that runs until `until`; never sooner than in a second, whatever a server says.
-    pub fn refresh_at(&self, until: Time) -> Time {
-        let lease = until.since(self.now);
-        self.now + (lease - LEAD.min(lease / 2)).max(Duration::from_secs(1))
+    /// An evenly drawn part of a time.
+    pub fn part_of(&mut self, whole: Duration) -> Duration {
+        let micros = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(((u128::from(self.number()) * u128::from(micros)) >> 64) as u64)
     }
 
-    /// When to try again after `failures` failures before this one. The server may ask for more patience.
-    pub fn try_again_at(&mut self, failures: u32, retry_after: Option<Duration>) -> Time {
+    /// When a failed subscription is tried again: after the configured time, an eighth more or less, so that those who
+    /// failed together do not come back together. The server may ask for more patience, and gets up to a quarter more.
+    pub fn retry_at(&mut self, retry_after: Option<Duration>) -> Time {
+        let retry = self.settings.pace.retry;
+        let usual = retry - retry / 8 + self.part_of(retry / 4);
+        match retry_after.map(|pause| pause.min(LONGEST_RETRY_AFTER)).filter(|pause| *pause > usual) {
+            Some(pause) => self.now + pause + self.part_of(pause / 4),
+            None => self.now + usual,
+        }
+    }
+
+    /// When to publish again after `failures` failures before this one.
+    pub fn back_off_until(&mut self, failures: u32, retry_after: Option<Duration>) -> Time {
         let pause = (PAUSE * 2_u32.pow(failures.min(10))).min(LONGEST_PAUSE);
         let pause = pause.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER));
-        // Up to a quarter more, so that those who failed together do not come back together.
-        self.now + pause + pause * (self.number() % 256) as u32 / 1024
+        self.now + pause + self.part_of(pause / 4)
     }
 
     /// How long to wait for something that should have come: 64 times T1 (timers F and N).
@@ -231,11 +116,66 @@ impl Turn<'_> {
     }
 }
 
-/// Something that is kept, and when it wants to be told of the time.
+/// A subscription or a publication.
 #[derive(Debug)]
-struct Kept<T> {
-    it: T,
-    armed: Option<Time>,
+enum It {
+    Subscription(Subscription),
+    Publication(Publication),
+}
+
+/// How far the request is that somebody wants to send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// There is none.
+    Idle,
+    /// The next hop's address is being looked up.
+    Resolving,
+    /// The server owes us too many answers.
+    Queued,
+    /// It is out, in this transaction.
+    Out(Place),
+}
+
+/// Where a request may go, and where it has been.
+#[derive(Debug)]
+struct Attempt {
+    targets: Targets,
+    next: usize,
+    /// A stream ended under the request, and it has been sent again over another.
+    reconnected: bool,
+}
+
+/// Something that is kept.
+#[derive(Debug)]
+struct Kept {
+    it: It,
+    users: u32,
+    identity: u128,
+    armed: Option<(Time, Timer)>,
+    stage: Stage,
+    attempt: Option<Attempt>,
+    forks: Vec<Key>,
+    fork_count: u32,
+    saved: bool,
+}
+
+/// A request that is out.
+#[derive(Debug)]
+struct Sent {
+    transaction: Transaction,
+    key: u64,
+    owner: Key,
+    target: Target,
+    method: &'static str,
+    timer: Option<Timer>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Usage(Key),
+    Transaction(Place),
+    Query(u64),
+    Server(Target),
 }
 
 /// A user agent. It has no socket and no clock.
@@ -243,7 +183,7 @@ struct Kept<T> {
 /// ```text
 /// loop {
 ///     agent.handle(now, Input::Message { .. } or Input::Tick, &mut out);   // Tick at agent.deadline()
-///     for output in out.drain(..) { send it, or look at the event }
+///     for output in out.drain(..) { send it, look a name up, store it, or look at the event }
 /// }
 /// ```
 #[derive(Debug)]
@@ -252,72 +192,195 @@ pub struct Agent {
     random: Random,
     index: Index,
     limits: Limits,
-    transactions: Transactions<Owner>,
-    answered: Answered,
-    subscriptions: BTreeMap<SubscriptionId, Kept<Subscription>>,
-    publications: BTreeMap<PublicationId, Kept<Publication>>,
-    due: BTreeSet<(Time, Usage)>,
-    last_id: u32,
+    wheel: Wheel<Due>,
+    fired: Vec<Due>,
+    kept: Table<Kept>,
+    by_identity: Map<u128, Key>,
+    sent: Table<Sent>,
+    hosts: Hosts,
+    servers: Servers,
+    /// Servers that somebody waits for and that have room.
+    roomy: Vec<Target>,
+    late: VecDeque<(Time, u128)>,
+    totals: Totals,
+    buffer: Vec<u8>,
 }
 
 impl Agent {
-    /// An agent that keeps nothing yet. All that it makes up (tags, branches, Call-IDs) follows from `seed`, which
-    /// must be a secret and its own.
-    pub fn new(settings: Settings, seed: Seed) -> Self {
+    /// An agent that keeps nothing yet. All that it makes up (tags, branches, Call-IDs, pauses) follows from `seed`,
+    /// which must be a secret and its own.
+    pub fn new(now: Time, settings: Settings, seed: Seed) -> Self {
         Self {
             random: Random { seed, count: 0 },
             index: Index::default(),
             limits: Limits::from(&config::Limits::default()),
-            transactions: Transactions::new(settings.timers),
-            answered: Answered::default(),
-            subscriptions: BTreeMap::new(),
-            publications: BTreeMap::new(),
-            due: BTreeSet::new(),
-            last_id: 0,
+            wheel: Wheel::new(now),
+            fired: Vec::new(),
+            kept: Table::default(),
+            by_identity: Map::with_hasher(seed),
+            sent: Table::default(),
+            hosts: Hosts::new(seed),
+            servers: Servers::new(seed),
+            roomy: Vec::new(),
+            late: VecDeque::new(),
+            totals: Totals::default(),
+            buffer: Vec::new(),
             settings,
         }
     }
 
-    /// Subscribes, and stays subscribed.
-    pub fn subscribe(&mut self, now: Time, watch: Watch, out: &mut Vec<Output>) -> SubscriptionId {
-        self.last_id += 1;
-        let id = SubscriptionId(self.last_id);
-        let Self { settings, random, transactions, .. } = self;
-        let mut turn = Turn { now, settings, random, transactions, out };
-        let it = Subscription::new(id, watch, &mut turn);
-        self.subscriptions.insert(id, Kept { it, armed: None });
-        id
+    /// New settings, for everything that is sent from now on.
+    pub fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
-    /// Ends a subscription; [`Event::Unsubscribed`] follows.
+    /// Subscribes, and stays subscribed. Whoever wants what is subscribed to already shares it, and gets the same id;
+    /// the last to leave ends it. `None`: there is no room for more.
+    pub fn subscribe(&mut self, now: Time, watch: Watch, out: &mut Vec<Output>) -> Option<SubscriptionId> {
+        let identity = self.watch_identity(&watch);
+        if let Some(&place) = self.by_identity.get(&identity)
+            && let Some(Kept { it: It::Subscription(it), users, .. }) = self.kept.get_mut(place)
+            && it.is_wanted()
+        {
+            *users += 1;
+            if *users == 1 {
+                it.claim(watch);
+                self.rearm(place);
+            }
+            return Some(SubscriptionId(place));
+        }
+        let place = self.room()?;
+        let begin = |turn: &mut Turn<'_>| It::Subscription(Subscription::new(SubscriptionId(place), watch, turn));
+        self.begin(now, place.index, identity, 1, out, begin);
+        Some(SubscriptionId(place))
+    }
+
+    /// One user less; with the last one it ends, and [`Event::Unsubscribed`] follows.
     pub fn unsubscribe(&mut self, now: Time, id: SubscriptionId, out: &mut Vec<Output>) {
-        self.with_subscription(now, id, out, Subscription::leave);
+        let Some(kept) = self.kept.get_mut(id.0) else { return };
+        kept.users = kept.users.saturating_sub(1);
+        if kept.users == 0 {
+            self.subscription_acts(now, id.0, out, Subscription::leave);
+            self.finish(now, out);
+        }
     }
 
-    /// Publishes, and keeps it published.
-    pub fn publish(&mut self, now: Time, record: Record, out: &mut Vec<Output>) -> PublicationId {
-        self.last_id += 1;
-        let id = PublicationId(self.last_id);
-        let Self { settings, random, transactions, .. } = self;
-        let mut turn = Turn { now, settings, random, transactions, out };
-        let it = Publication::new(id, record, &mut turn);
-        self.publications.insert(id, Kept { it, armed: None });
-        id
+    /// Tries once more now, even where there was a refusal for good.
+    pub fn retry(&mut self, now: Time, id: SubscriptionId, out: &mut Vec<Output>) {
+        self.subscription_acts(now, id.0, out, Subscription::retry);
+        self.finish(now, out);
+    }
+
+    /// Publishes, and keeps it published; a record that is published already becomes this one. `None`: there is no
+    /// room for more.
+    pub fn publish(&mut self, now: Time, record: Record, out: &mut Vec<Output>) -> Option<PublicationId> {
+        let identity = self.record_identity(&record);
+        if let Some(&place) = self.by_identity.get(&identity)
+            && let Some(Kept { it: It::Publication(it), users, .. }) = self.kept.get_mut(place)
+            && it.is_wanted()
+        {
+            *users = 1;
+            self.publication_acts(now, place, out, |it, turn| it.update(record, turn));
+            self.finish(now, out);
+            return Some(PublicationId(place));
+        }
+        let place = self.room()?;
+        let begin = |turn: &mut Turn<'_>| It::Publication(Publication::new(PublicationId(place), record, turn));
+        self.begin(now, place.index, identity, 1, out, begin);
+        Some(PublicationId(place))
     }
 
     /// Replaces what is published. The same body again is no change.
-    pub fn update(&mut self, now: Time, id: PublicationId, body: Bytes, out: &mut Vec<Output>) {
-        self.with_publication(now, id, out, |it, turn| it.update(body, turn));
+    pub fn update(&mut self, now: Time, id: PublicationId, body: Body, out: &mut Vec<Output>) {
+        self.publication_acts(now, id.0, out, |it, turn| it.update_body(body, turn));
+        self.finish(now, out);
+    }
+
+    /// Renews a publication's lease now, with a PUBLISH that has no body.
+    pub fn refresh(&mut self, now: Time, id: PublicationId, out: &mut Vec<Output>) {
+        self.publication_acts(now, id.0, out, Publication::refresh);
+        self.finish(now, out);
     }
 
     /// Removes a publication; [`Event::Withdrawn`] follows.
     pub fn withdraw(&mut self, now: Time, id: PublicationId, out: &mut Vec<Output>) {
-        self.with_publication(now, id, out, Publication::withdraw);
+        self.publication_acts(now, id.0, out, Publication::withdraw);
+        self.finish(now, out);
+    }
+
+    /// Takes up what [`Output::Save`] gave to an earlier process, under the same key. Whoever subscribes or publishes
+    /// the same again within [`super::Pace::claim`] gets it; what nobody wants by then is unsubscribed or removed.
+    /// `None`, and the key is to be forgotten: the lease is over, or it makes no sense here.
+    pub fn restore(&mut self, now: Time, key: u32, standing: Standing, out: &mut Vec<Output>) -> Option<Usage> {
+        let (identity, until, fits) = match &standing {
+            Standing::Subscription(it) => {
+                let fits = Subscription::place_in_tag(it.local_tag.as_bytes()) == Some(key);
+                (self.watch_identity(&it.watch), it.until, fits)
+            }
+            Standing::Publication(it) => (self.record_identity(&it.record), it.until, true),
+        };
+        let free = self.kept.at(key).is_none() && !self.by_identity.contains_key(&identity);
+        if !fits || !free || until <= now || key as usize >= self.settings.most {
+            out.push(Output::Save { key, standing: None });
+            return None;
+        }
+        let place = Place { index: key, turn: self.kept.turn(key) };
+        let usage = match &standing {
+            Standing::Subscription(_) => Usage::Subscription(SubscriptionId(place)),
+            Standing::Publication(_) => Usage::Publication(PublicationId(place)),
+        };
+        self.begin(now, key, identity, 0, out, |turn| match standing {
+            Standing::Subscription(it) => It::Subscription(Subscription::restore(SubscriptionId(place), it, turn)),
+            Standing::Publication(it) => It::Publication(Publication::restore(PublicationId(place), it, turn)),
+        });
+        if let Some(kept) = self.kept.get_mut(place) {
+            kept.saved = true;
+        }
+        Some(usage)
     }
 
     /// Whether nothing is kept any more.
     pub fn is_idle(&self) -> bool {
-        self.subscriptions.is_empty() && self.publications.is_empty()
+        self.kept.len() == 0
+    }
+
+    /// Everything that is kept, from `from` on and at most so many, and where to go on if there may be more.
+    pub fn rows(&self, from: u32, most: usize) -> (Vec<Row>, Option<u32>) {
+        let mut all = self.kept.from(from);
+        let rows = all.by_ref().take(most).map(|(_, kept)| self.row(kept)).collect();
+        (rows, all.next().map(|(place, _)| place.index))
+    }
+
+    /// How a subscription stands.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<Row> {
+        self.kept.get(id.0).map(|kept| self.row(kept))
+    }
+
+    /// How a publication stands.
+    pub fn publication(&self, id: PublicationId) -> Option<Row> {
+        self.kept.get(id.0).map(|kept| self.row(kept))
+    }
+
+    /// The subscription whose dialog has this Call-ID and tag of ours.
+    pub fn dialog(&self, call_id: &str, local_tag: &str) -> Option<Row> {
+        let place = self.kept.at(Subscription::place_in_tag(local_tag.as_bytes())?)?;
+        let row = self.row(self.kept.get(place)?);
+        (*row.call_id == *call_id && *row.local_tag == *local_tag).then_some(row)
+    }
+
+    /// Numbers about everything.
+    pub fn totals(&self, now: Time) -> Totals {
+        let mut totals = self.totals.clone();
+        (totals.in_flight, totals.waiting) = self.servers.load();
+        totals.shun(self.servers.shunned(now));
+        totals
+    }
+
+    fn row(&self, kept: &Kept) -> Row {
+        match &kept.it {
+            It::Subscription(it) => it.row(&self.settings, kept.users),
+            It::Publication(it) => it.row(&self.settings, kept.users),
+        }
     }
 
     /// Handles one input; what must be done about it lands in `out`.
@@ -329,36 +392,406 @@ impl Agent {
                 self.receive(now, flow, bytes, &mut index, out);
                 self.index = index;
             }
+            Input::Closed(flow) => self.closed(now, flow, out),
+            Input::Resolved { query, targets, ttl } => {
+                let targets = targets.iter().copied().take(MOST_TARGETS).collect();
+                self.resolved(now, query, targets, ttl, out);
+            }
             Input::Tick => self.handle_timeout(now, out),
+        }
+        self.finish(now, out);
+    }
+
+    /// When [`Input::Tick`] is due; may be early, never late.
+    pub fn deadline(&self) -> Option<Time> {
+        self.wheel.deadline()
+    }
+
+    fn watch_identity(&self, watch: &Watch) -> u128 {
+        let Watch { resource, subscriber, event, accept, target, .. } = watch;
+        let subscriber = subscriber.as_deref().unwrap_or(&self.settings.address);
+        let parts = ["s", resource, subscriber, event, accept, target.as_deref().unwrap_or_default()];
+        self.random.seed.fingerprint(&parts.map(str::as_bytes))
+    }
+
+    fn record_identity(&self, record: &Record) -> u128 {
+        let Record { key, resource, publisher, event, .. } = record;
+        let publisher = publisher.as_deref().unwrap_or(&self.settings.address);
+        self.random.seed.fingerprint(&["p", resource, publisher, event, key].map(str::as_bytes))
+    }
+
+    fn room(&mut self) -> Option<Place> {
+        (self.kept.len() < self.settings.most).then(|| self.kept.vacant())
+    }
+
+    fn begin(
+        &mut self,
+        now: Time,
+        index: u32,
+        identity: u128,
+        users: u32,
+        out: &mut Vec<Output>,
+        begin: impl FnOnce(&mut Turn<'_>) -> It,
+    ) {
+        let Self { settings, random, .. } = self;
+        let mut turn = Turn { now, settings, random, out, asks: false, saves: false };
+        let it = begin(&mut turn);
+        let asks = turn.asks;
+        match &it {
+            It::Subscription(_) => self.totals.subscriptions_begun += 1,
+            It::Publication(_) => self.totals.publications_begun += 1,
+        }
+        let kept = Kept {
+            it,
+            users,
+            identity,
+            armed: None,
+            stage: Stage::Idle,
+            attempt: None,
+            forks: Vec::new(),
+            fork_count: 0,
+            saved: false,
+        };
+        let Some(place) = self.kept.put_at(index, kept) else { return };
+        self.by_identity.insert(identity, place);
+        if asks {
+            self.dispatch(now, place, out);
+        }
+        self.rearm(place);
+        self.finish(now, out);
+    }
+
+    fn subscription_acts(
+        &mut self,
+        now: Time,
+        key: Key,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Subscription, &mut Turn<'_>),
+    ) {
+        self.acts(now, key, out, |it, turn| {
+            if let It::Subscription(it) = it {
+                act(it, turn);
+            }
+        });
+    }
+
+    fn publication_acts(
+        &mut self,
+        now: Time,
+        key: Key,
+        out: &mut Vec<Output>,
+        act: impl FnOnce(&mut Publication, &mut Turn<'_>),
+    ) {
+        self.acts(now, key, out, |it, turn| {
+            if let It::Publication(it) = it {
+                act(it, turn);
+            }
+        });
+    }
+
+    /// Something happens to one that is kept; then its request, its timer and its record follow.
+    fn acts(&mut self, now: Time, key: Key, out: &mut Vec<Output>, act: impl FnOnce(&mut It, &mut Turn<'_>)) {
+        let Self { settings, random, kept, .. } = self;
+        let Some(kept) = kept.get_mut(key) else { return };
+        let serial = kept.it.serial();
+        let mut turn = Turn { now, settings, random, out, asks: false, saves: false };
+        act(&mut kept.it, &mut turn);
+        let Turn { asks, saves, .. } = turn;
+        if saves && self.settings.store {
+            let standing = kept.it.standing();
+            if standing.is_some() || kept.saved {
+                kept.saved = standing.is_some();
+                out.push(Output::Save { key: key.index, standing: standing.map(Box::new) });
+            }
+        }
+        let (over, wanted) = (kept.it.is_over(), kept.it.is_wanted());
+        let forks = if kept.forks.is_empty() { Vec::new() } else { kept.forks.clone() };
+        let anew = over || kept.it.serial() != serial;
+        if asks || over || !kept.it.wants_to_send() {
+            self.abandon(key);
+        }
+        for fork in forks {
+            if anew {
+                self.subscription_acts(now, fork, out, Subscription::drop_fork);
+            } else if !wanted {
+                self.subscription_acts(now, fork, out, Subscription::leave);
+            }
+        }
+        if over {
+            self.remove(key);
+            return;
+        }
+        if asks {
+            self.dispatch(now, key, out);
+        }
+        self.rearm(key);
+    }
+
+    fn remove(&mut self, key: Key) {
+        let Some(kept) = self.kept.remove(key) else { return };
+        if let Some((_, timer)) = kept.armed {
+            self.wheel.cancel(timer);
+        }
+        if self.by_identity.get(&kept.identity) == Some(&key) {
+            self.by_identity.remove(&kept.identity);
+        }
+        match kept.it {
+            It::Subscription(_) => self.totals.subscriptions_ended += 1,
+            It::Publication(_) => self.totals.publications_ended += 1,
         }
     }
 
-    /// When [`Input::Tick`] is due.
-    pub fn deadline(&self) -> Option<Time> {
-        let due = self.due.first().map(|&(at, _)| at);
-        due.into_iter().chain(self.transactions.deadline()).min()
+    fn rearm(&mut self, key: Key) {
+        let Some(kept) = self.kept.get_mut(key) else { return };
+        let deadline = kept.it.deadline();
+        if kept.armed.map(|(at, _)| at) != deadline {
+            if let Some((_, timer)) = kept.armed.take() {
+                self.wheel.cancel(timer);
+            }
+            kept.armed = deadline.map(|at| (at, self.wheel.arm(at, Due::Usage(key))));
+        }
+    }
+
+    /// The request that is out, if any, counts no more; what is yet to go out is composed when it does.
+    fn abandon(&mut self, key: Key) {
+        let Some(kept) = self.kept.get_mut(key) else { return };
+        kept.attempt = None;
+        if let Stage::Out(place) = kept.stage {
+            kept.stage = Stage::Idle;
+            self.close(place);
+        }
+    }
+
+    /// A transaction has come to its end.
+    fn close(&mut self, place: Place) -> Option<Sent> {
+        let sent = self.sent.remove(place)?;
+        if let Some(timer) = sent.timer {
+            self.wheel.cancel(timer);
+        }
+        if self.servers.done(sent.target) {
+            self.roomy.push(sent.target);
+        }
+        Some(sent)
+    }
+
+    /// Brings the request that is due on its way.
+    fn dispatch(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
+        let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.stage == Stage::Idle) else { return };
+        if kept.attempt.is_none() {
+            let found = kept.it.hop(&self.settings).map(|hop| (self.hosts.find(now, &hop, key), hop));
+            let targets = match found {
+                Some((Lookup::Known(targets), _)) => targets,
+                Some((Lookup::Waits, _)) => {
+                    kept.stage = Stage::Resolving;
+                    return;
+                }
+                Some((Lookup::Ask(query), hop)) => {
+                    kept.stage = Stage::Resolving;
+                    self.wheel.arm(now + RESOLVE_PATIENCE, Due::Query(query));
+                    let super::hop::Hop { host, port, transport } = hop;
+                    out.push(Output::Resolve { query, host, port, transport });
+                    return;
+                }
+                None => Targets::new(),
+            };
+            kept.attempt = Some(Attempt { targets, next: 0, reconnected: false });
+        }
+        if let Err((cause, not_before)) = self.transmit(now, key, out) {
+            self.acts(now, key, out, |it, turn| it.unanswered(cause, not_before, turn));
+        }
+    }
+
+    /// Sends to the first server left that can be reached and may be bothered.
+    fn transmit(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> Result<(), (Cause, Option<Time>)> {
+        let Some(kept) = self.kept.get_mut(key) else { return Ok(()) };
+        let Some(attempt) = &mut kept.attempt else { return Ok(()) };
+        let mut failure = (Cause::Unreachable, None);
+        while let Some(&target) = attempt.targets.get(attempt.next) {
+            let local = self.settings.locals.iter().find(|local| local.reaches(target));
+            let Some(local) = local else {
+                attempt.next += 1;
+                continue;
+            };
+            match self.servers.admission(now, target, self.settings.pace.in_flight) {
+                Admission::Go => {}
+                Admission::Busy => {
+                    self.servers.wait(target, key);
+                    kept.stage = Stage::Queued;
+                    return Ok(());
+                }
+                Admission::Shunned(shunned) => {
+                    failure = (Cause::Shunned(shunned.status), Some(shunned.until));
+                    attempt.next += 1;
+                    continue;
+                }
+            }
+            let branch = Branch { index: self.sent.vacant().index, key: self.random.number() };
+            self.buffer.clear();
+            let origin = Origin { settings: &self.settings, local, branch };
+            let method = match &mut kept.it {
+                It::Subscription(it) => {
+                    it.compose(origin, &mut self.buffer);
+                    "SUBSCRIBE"
+                }
+                It::Publication(it) => {
+                    it.compose(origin, &mut self.buffer);
+                    "PUBLISH"
+                }
+            };
+            let bytes = Bytes::copy_from_slice(&self.buffer);
+            let (transport, remote) = (target.transport, target.address);
+            let flow = Flow { transport, listener: local.listener, connection: 0, remote, local: None };
+            let transaction = Transaction::new(now, self.settings.timers, flow, bytes.clone());
+            let deadline = transaction.deadline();
+            let place = self.sent.put(Sent { transaction, key: branch.key, owner: key, target, method, timer: None });
+            let timer = self.wheel.arm(deadline, Due::Transaction(place));
+            if let Some(sent) = self.sent.get_mut(place) {
+                sent.timer = Some(timer);
+            }
+            kept.stage = Stage::Out(place);
+            self.servers.sent(now, target);
+            self.totals.sent += 1;
+            out.push(Output::Send { flow, bytes });
+            return Ok(());
+        }
+        Err(failure)
+    }
+
+    /// After one server failed: the request goes to the next one (RFC 3263 section 4.3). False: there is none.
+    fn fail_over(&mut self, now: Time, key: Key, out: &mut Vec<Output>) -> bool {
+        let Some(attempt) = self.kept.get_mut(key).and_then(|kept| kept.attempt.as_mut()) else { return false };
+        attempt.next += 1;
+        let went = attempt.next < attempt.targets.len() && self.transmit(now, key, out).is_ok();
+        self.totals.failed_over += u64::from(went);
+        went
+    }
+
+    /// Somebody need not wait any longer.
+    fn resume(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
+        let Some(kept) = self.kept.get_mut(key) else { return };
+        if let Stage::Resolving | Stage::Queued = kept.stage {
+            kept.stage = Stage::Idle;
+            kept.attempt = None;
+            if kept.it.wants_to_send() {
+                self.dispatch(now, key, out);
+            }
+        }
+    }
+
+    /// Those who wait for servers that have room now get their turn.
+    fn finish(&mut self, now: Time, out: &mut Vec<Output>) {
+        while let Some(target) = self.roomy.pop() {
+            let (mut left, mut more, mut keys) = (MOST_WOKEN, true, Vec::new());
+            let most = self.settings.pace.in_flight;
+            while left > 0 && more && self.servers.admission(now, target, most) != Admission::Busy {
+                left -= 1;
+                more = self.servers.next(target, 1, &mut keys);
+                for key in keys.drain(..) {
+                    self.resume(now, key, out);
+                }
+            }
+            if more
+                && self.servers.admission(now, target, most) != Admission::Busy
+                && let Some(server) = self.servers.get_mut(target)
+                && !std::mem::replace(&mut server.armed, true)
+            {
+                self.wheel.arm(now + NAP, Due::Server(target));
+            }
+        }
     }
 
     fn handle_timeout(&mut self, now: Time, out: &mut Vec<Output>) {
-        let mut expired = Vec::new();
-        self.transactions.handle_timeout(now, &mut expired);
-        for one in expired {
-            match one {
-                Expired::Resend(flow, bytes) => out.push(Output::Send { flow, bytes }),
-                Expired::TimedOut(Owner { usage: Usage::Subscription(id), request }) => {
-                    self.with_subscription(now, id, out, |it, turn| it.timed_out(request, turn));
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.advance(now, |due| fired.push(due));
+        // What has fired must not be cancelled by what happens to others below.
+        for due in &fired {
+            match *due {
+                Due::Usage(key) => {
+                    if let Some(kept) = self.kept.get_mut(key) {
+                        kept.armed = None;
+                    }
                 }
-                Expired::TimedOut(Owner { usage: Usage::Publication(id), request }) => {
-                    self.with_publication(now, id, out, |it, turn| it.timed_out(request, turn));
+                Due::Transaction(place) => {
+                    if let Some(sent) = self.sent.get_mut(place) {
+                        sent.timer = None;
+                    }
                 }
+                Due::Server(target) => {
+                    if let Some(server) = self.servers.get_mut(target) {
+                        server.armed = false;
+                    }
+                }
+                Due::Query(_) => {}
             }
         }
-        let due: Vec<Usage> = self.due.iter().take_while(|(at, _)| *at <= now).map(|&(_, usage)| usage).collect();
-        for usage in due {
-            match usage {
-                Usage::Subscription(id) => self.with_subscription(now, id, out, Subscription::handle_timeout),
-                Usage::Publication(id) => self.with_publication(now, id, out, Publication::handle_timeout),
+        for due in fired.drain(..) {
+            match due {
+                Due::Usage(key) => self.acts(now, key, out, It::handle_timeout),
+                Due::Transaction(place) => self.transaction_due(now, place, out),
+                Due::Query(query) => self.resolved(now, query, Targets::new(), Duration::ZERO, out),
+                Due::Server(target) => self.roomy.push(target),
             }
+        }
+        self.fired = fired;
+    }
+
+    fn transaction_due(&mut self, now: Time, place: Place, out: &mut Vec<Output>) {
+        let Some(sent) = self.sent.get_mut(place) else { return };
+        match sent.transaction.due(now, self.settings.timers) {
+            Some(transaction::Due::TimedOut) => {
+                let (started, shun) = (sent.transaction.started, self.settings.pace.shun);
+                let Some(Sent { owner, target, .. }) = self.close(place) else { return };
+                self.servers.failed(now, target, started, 408, shun);
+                self.failed(now, owner, Cause::Timeout, out);
+            }
+            resend => {
+                if resend.is_some() {
+                    let (flow, bytes) = (sent.transaction.flow, sent.transaction.bytes.clone());
+                    out.push(Output::Send { flow, bytes });
+                    self.totals.resent += 1;
+                }
+                sent.timer = Some(self.wheel.arm(sent.transaction.deadline(), Due::Transaction(place)));
+            }
+        }
+    }
+
+    /// A request was not answered or could not be delivered; its transaction is closed.
+    fn failed(&mut self, now: Time, owner: Key, cause: Cause, out: &mut Vec<Output>) {
+        let Some(kept) = self.kept.get_mut(owner) else { return };
+        kept.stage = Stage::Idle;
+        if !self.fail_over(now, owner, out) {
+            self.acts(now, owner, out, |it, turn| it.unanswered(cause, None, turn));
+        }
+    }
+
+    fn resolved(&mut self, now: Time, query: u64, targets: Targets, ttl: Duration, out: &mut Vec<Output>) {
+        for key in self.hosts.resolved(now, query, targets, ttl) {
+            self.resume(now, key, out);
+        }
+    }
+
+    fn closed(&mut self, now: Time, flow: Flow, out: &mut Vec<Output>) {
+        let target = Target { transport: flow.transport, address: flow.remote };
+        let lost: Vec<Place> =
+            self.sent.from(0).filter(|(_, sent)| sent.target == target).map(|(place, _)| place).collect();
+        let mut shunned = false;
+        for place in lost {
+            let Some(Sent { owner, transaction, .. }) = self.close(place) else { continue };
+            let Some(kept) = self.kept.get_mut(owner) else { continue };
+            kept.stage = Stage::Idle;
+            // The server may have closed an idle stream in the very moment: another one is tried once.
+            if flow.connection != 0
+                && let Some(attempt) = kept.attempt.as_mut().filter(|attempt| !attempt.reconnected)
+            {
+                attempt.reconnected = true;
+                if self.transmit(now, owner, out).is_ok() {
+                    continue;
+                }
+            } else if !shunned {
+                shunned = true;
+                self.servers.failed(now, target, transaction.started, 503, self.settings.pace.shun);
+            }
+            self.failed(now, owner, Cause::Unreachable, out);
         }
     }
 
@@ -378,6 +811,7 @@ impl Agent {
             }
         };
         let (message, known) = message;
+        self.servers.heard(now, Target { transport: flow.transport, address: flow.remote });
         match message.start() {
             Start::Response { status } => self.response(now, status, message, &known, out),
             Start::Request { method: b"ACK", .. } => {}
@@ -393,17 +827,33 @@ impl Agent {
         known: &Essentials<'_>,
         out: &mut Vec<Output>,
     ) {
-        let Some(branch) = known.via.branch() else { return };
-        let owner = self.transactions.handle_response(now, branch, known.cseq_method, status);
-        let Some(Owner { usage, request }) = owner else { return };
-        match usage {
-            Usage::Subscription(id) => {
-                self.with_subscription(now, id, out, |it, turn| it.answered(request, status, message, turn));
+        let Some(branch) = known.via.branch().and_then(Branch::read) else { return };
+        let Some(place) = self.sent.at(branch.index) else { return };
+        let Some(sent) = self.sent.get_mut(place) else { return };
+        if sent.key != branch.key || sent.method.as_bytes() != known.cseq_method {
+            return;
+        }
+        self.servers.heard(now, sent.target);
+        if status < 200 {
+            sent.transaction.provisional(now, self.settings.timers);
+            return;
+        }
+        let Some(Sent { owner, target, .. }) = self.close(place) else { return };
+        let Some(kept) = self.kept.get_mut(owner) else { return };
+        kept.stage = Stage::Idle;
+        if status == 503 {
+            let rest = message.first(Name::RetryAfter).and_then(wire::seconds);
+            if let Some(rest) = rest {
+                self.servers.asked_for_rest(now, target, Duration::from_secs(u64::from(rest)));
             }
-            Usage::Publication(id) => {
-                self.with_publication(now, id, out, |it, turn| it.answered(request, status, message, turn));
+            if self.fail_over(now, owner, out) {
+                return;
             }
         }
+        self.acts(now, owner, out, |it, turn| match it {
+            It::Subscription(it) => it.answered(status, message, turn),
+            It::Publication(it) => it.answered(status, message, turn),
+        });
     }
 
     fn request(
@@ -415,42 +865,96 @@ impl Agent {
         known: &Essentials<'_>,
         out: &mut Vec<Output>,
     ) {
-        let Essentials { via, call_id, cseq, .. } = known;
-        let number = cseq.to_be_bytes();
-        let from = known.from.tag().unwrap_or_default();
-        let print = self.random.seed.fingerprint(&[via.raw, call_id, from, &number, method]);
-        if let Some((flow, bytes)) = self.answered.find(now, print) {
-            out.push(Output::Send { flow, bytes });
+        if method != b"NOTIFY" {
+            let status = if method == b"OPTIONS" { 200 } else { 405 };
+            out.extend(self.answer(flow, message, status).map(|bytes| Output::Send { flow, bytes }));
             return;
         }
-        let id = known.to.tag().and_then(Subscription::id_in_tag).filter(|id| self.subscriptions.contains_key(id));
-        let verdict = match (method, id) {
-            (b"NOTIFY", Some(id)) => {
-                let kept = self.subscriptions.get_mut(&id);
-                let verdict = kept.map_or(Err(481), |kept| kept.it.notify(message, known));
-                verdict.map(|notification| Some((id, notification)))
-            }
-            (b"NOTIFY", None) => Err(481),
-            (b"OPTIONS", _) => Ok(None),
-            _ => Err(405),
+        let from = known.from.tag().unwrap_or_default();
+        let print = self.random.seed.fingerprint(&[known.via.raw, known.call_id, from, &known.cseq.to_be_bytes()]);
+        let (key, verdict) = self.judge(now, message, known, print, out);
+        let refused = match &verdict {
+            Verdict::Accept(_) | Verdict::Again => None,
+            Verdict::Refuse(status) if !self.is_late(now, print) => Some(*status),
+            Verdict::Refuse(_) => None,
+            Verdict::Fork => Some(481),
         };
-        let status = verdict.as_ref().map_or_else(|status| *status, |_| 200);
-        if let Some(bytes) = self.answer(flow, message, status) {
-            if !flow.transport.is_stream() {
-                self.answered.keep(now + self.settings.timers.t1 * 64, print, flow, bytes.clone());
+        out.extend(self.answer(flow, message, refused.unwrap_or(200)).map(|bytes| Output::Send { flow, bytes }));
+        if let Some(status) = refused {
+            self.totals.refused += 1;
+            out.push(Output::Event(Event::Refused { status }));
+            if let Some(key) = key {
+                self.subscription_acts(now, key, out, Subscription::refused);
             }
-            out.push(Output::Send { flow, bytes });
-        }
-        match verdict {
-            Ok(Some((id, notification))) => {
-                self.with_subscription(now, id, out, |it, turn| it.heard(notification, message, turn));
+        } else if let (Verdict::Accept(notification), Some(key)) = (verdict, key) {
+            if notification.standing == subscriber::Standing::Terminated {
+                if self.late.len() == MOST_LATE {
+                    self.late.pop_front();
+                }
+                self.late.push_back((now + self.settings.timers.t1 * 64, print));
             }
-            Err(status) if method == b"NOTIFY" => out.push(Output::Event(Event::Refused { status })),
-            Ok(None) | Err(_) => {}
+            self.subscription_acts(now, key, out, |it, turn| it.heard(notification, message, turn));
         }
     }
 
-    /// The answer to a request, which goes back to where the request came from.
+    /// Whose NOTIFY it is, and what to do with it.
+    fn judge(
+        &mut self,
+        now: Time,
+        message: Message<'_>,
+        known: &Essentials<'_>,
+        print: u128,
+        out: &mut Vec<Output>,
+    ) -> (Option<Key>, Verdict) {
+        let nobody = (None, Verdict::Refuse(481));
+        let index = known.to.tag().and_then(Subscription::place_in_tag);
+        let Some(key) = index.and_then(|index| self.kept.at(index)) else { return nobody };
+        let Some(Kept { it: It::Subscription(it), forks, .. }) = self.kept.get_mut(key) else { return nobody };
+        let verdict = it.notify(message, known, print);
+        if !matches!(verdict, Verdict::Fork) {
+            return (Some(key), verdict);
+        }
+        let tag = known.from.tag().unwrap_or_default();
+        let forks = forks.clone();
+        for &fork in &forks {
+            if let Some(Kept { it: It::Subscription(it), .. }) = self.kept.get_mut(fork)
+                && it.is_from(tag)
+            {
+                return (Some(fork), it.notify(message, known, print));
+            }
+        }
+        if forks.len() >= MOST_FORKS {
+            return nobody;
+        }
+        let Some(place) = self.room() else { return nobody };
+        let Self { settings, random, kept, .. } = self;
+        let Some(parent) = kept.get_mut(key) else { return nobody };
+        let It::Subscription(it) = &parent.it else { return nobody };
+        let mut turn = Turn { now, settings, random, out, asks: false, saves: false };
+        let mut fork = it.forked(SubscriptionId(place), parent.fork_count + 1, &mut turn);
+        let verdict = fork.notify(message, known, print);
+        if !matches!(verdict, Verdict::Accept(_)) {
+            return (None, verdict);
+        }
+        parent.fork_count += 1;
+        parent.forks.push(place);
+        // A fork is found through its parent only.
+        self.begin(now, place.index, u128::from(place.index) << 32 | u128::from(place.turn), 0, out, |_| {
+            It::Subscription(fork)
+        });
+        (Some(place), verdict)
+    }
+
+    /// Whether this NOTIFY was the last of its dialog and has been answered.
+    fn is_late(&mut self, now: Time, print: u128) -> bool {
+        while self.late.front().is_some_and(|(until, _)| *until <= now) {
+            self.late.pop_front();
+        }
+        self.late.iter().any(|(_, one)| *one == print)
+    }
+
+    /// The answer to a request, which goes back to where the request came from. It depends on nothing but the
+    /// request, so that a retransmission gets the same.
     fn answer(&self, flow: Flow, request: Message<'_>, status: u16) -> Option<Bytes> {
         let mut out = Vec::with_capacity(400);
         write::status_line(&mut out, status);
@@ -477,53 +981,94 @@ impl Agent {
         out.extend_from_slice(b"\r\n");
         write::header(&mut out, "Call-ID", request.first(Name::CallId)?);
         write::header(&mut out, "CSeq", request.first(Name::CSeq)?);
-        if matches!(status, 200 | 405) {
-            write::header(&mut out, "Allow", ALLOW);
+        match status {
+            200 | 405 => write::header(&mut out, "Allow", ALLOW),
+            415 => write::header(&mut out, "Accept-Encoding", b"identity"),
+            _ => {}
         }
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
         Some(out.into())
     }
+}
 
-    fn with_subscription(
-        &mut self,
-        now: Time,
-        id: SubscriptionId,
-        out: &mut Vec<Output>,
-        act: impl FnOnce(&mut Subscription, &mut Turn<'_>),
-    ) {
-        let Self { settings, random, transactions, subscriptions, due, .. } = self;
-        let Some(kept) = subscriptions.get_mut(&id) else { return };
-        act(&mut kept.it, &mut Turn { now, settings, random, transactions, out });
-        rearm(due, Usage::Subscription(id), &mut kept.armed, kept.it.deadline());
-        if kept.it.is_over() {
-            subscriptions.remove(&id);
+impl It {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Subscription(it) => it.is_over(),
+            Self::Publication(it) => it.is_over(),
         }
     }
 
-    fn with_publication(
-        &mut self,
-        now: Time,
-        id: PublicationId,
-        out: &mut Vec<Output>,
-        act: impl FnOnce(&mut Publication, &mut Turn<'_>),
-    ) {
-        let Self { settings, random, transactions, publications, due, .. } = self;
-        let Some(kept) = publications.get_mut(&id) else { return };
-        act(&mut kept.it, &mut Turn { now, settings, random, transactions, out });
-        rearm(due, Usage::Publication(id), &mut kept.armed, kept.it.deadline());
-        if kept.it.is_over() {
-            publications.remove(&id);
+    fn is_wanted(&self) -> bool {
+        match self {
+            Self::Subscription(it) => it.is_wanted(),
+            Self::Publication(it) => it.is_wanted(),
+        }
+    }
+
+    /// Whether a request is due or out.
+    fn wants_to_send(&self) -> bool {
+        match self {
+            Self::Subscription(it) => it.wants_to_send(),
+            Self::Publication(it) => it.wants_to_send(),
+        }
+    }
+
+    fn serial(&self) -> u32 {
+        match self {
+            Self::Subscription(it) => it.serial(),
+            Self::Publication(_) => 0,
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self {
+            Self::Subscription(it) => it.deadline(),
+            Self::Publication(it) => it.deadline(),
+        }
+    }
+
+    fn hop(&self, settings: &Settings) -> Option<super::hop::Hop> {
+        match self {
+            Self::Subscription(it) => it.hop(settings),
+            Self::Publication(it) => it.hop(settings),
+        }
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        match self {
+            Self::Subscription(it) => it.standing().map(Standing::Subscription),
+            Self::Publication(it) => it.standing().map(Standing::Publication),
+        }
+    }
+
+    fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
+        match self {
+            Self::Subscription(it) => it.handle_timeout(turn),
+            Self::Publication(it) => it.handle_timeout(turn),
+        }
+    }
+
+    fn unanswered(&mut self, cause: Cause, not_before: Option<Time>, turn: &mut Turn<'_>) {
+        match self {
+            Self::Subscription(it) => it.unanswered(cause, not_before, turn),
+            Self::Publication(it) => it.unanswered(cause, not_before, turn),
         }
     }
 }
 
-fn rearm(due: &mut BTreeSet<(Time, Usage)>, usage: Usage, armed: &mut Option<Time>, deadline: Option<Time>) {
-    if *armed != deadline {
-        if let Some(at) = armed.take() {
-            due.remove(&(at, usage));
+/// Whether a message belongs to some user agent of this kind: a response to a request of ours, or a request in a
+/// dialog of ours. For whoever shares a socket between this side and the server side.
+pub fn is_ours(message: Message<'_>) -> bool {
+    match message.start() {
+        Start::Response { .. } => {
+            let via = message.list(Name::Via).next().and_then(Via::read);
+            via.and_then(|via| via.branch()).and_then(Branch::read).is_some()
         }
-        due.extend(deadline.map(|at| (at, usage)));
-        *armed = deadline;
+        Start::Request { .. } => {
+            let to = message.first(Name::To).and_then(NameAddr::read);
+            to.and_then(|to| to.tag()).and_then(Subscription::place_in_tag).is_some()
+        }
     }
 }
 

@@ -1,18 +1,26 @@
 //! The user agent side: requests that we start ourselves, and what comes back.
 //!
-//! - `compose` writes requests; rsip is named there and nowhere else but where headers are put together.
-//! - `transaction` repeats and gives up (RFC 3261 section 17.1.2).
+//! - `compose` writes requests, `transaction` repeats and gives up (RFC 3261 section 17.1.2), `hop` knows where they
+//!   go and which servers work (RFC 3263).
 //! - `subscriber` keeps one subscription alive (RFC 6665), `publisher` one publication (RFC 3903).
+//! - `standing` is what a restart needs of them.
 //! - [`Agent`] is a user agent made of these, as a pure machine: it is told the time and what arrived, and says what
 //!   to send and what it has learned.
 
 mod agent;
-mod answered;
 mod compose;
+mod event;
+mod hop;
 mod publisher;
+mod settings;
+mod standing;
 mod subscriber;
+mod table;
 mod transaction;
 
-pub use agent::{Agent, Cause, Event, Input, Output, PublicationId, Settings, SubscriptionId};
-pub use publisher::Record;
-pub use subscriber::{Notification, Order, Standing, Watch};
+pub use agent::{Agent, is_ours};
+pub use compose::{Body, Extra};
+pub use event::{Cause, Event, Input, Output, PublicationId, Row, State, SubscriptionId, Totals, Usage};
+pub use settings::{Local, Pace, Record, Settings, Target, Watch};
+pub use standing::{DialogStanding, PublicationStanding, Standing as Saved};
+pub use subscriber::{Notification, Order, Standing};
