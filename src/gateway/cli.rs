@@ -8,8 +8,11 @@ mod client;
 mod explain;
 mod get;
 mod output;
+mod publish;
 mod run;
+mod subs;
 mod token;
+mod trace;
 mod watch;
 
 use crate::config::ConfigError;
@@ -42,6 +45,13 @@ enum Command {
     Watch(watch::Options),
     /// Say why a lamp is lit: who vouches for what, and what each watcher was told
     Explain(explain::Options),
+    /// Publish a state, or refresh or withdraw what was published
+    Publish(publish::Options),
+    /// Show who watches over SIP, or tell them anew
+    #[command(subcommand)]
+    Subs(subs::Command),
+    /// Show what happens to an address as it happens: requests, decisions, NOTIFYs and their answers
+    Trace(trace::Options),
     /// Make tokens and API keys for the web side
     #[command(subcommand)]
     Token(token::Command),
@@ -117,6 +127,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Get(options) => get::run(&options, &mut out),
         Command::Watch(options) => watch::run(&options, &mut out),
         Command::Explain(options) => explain::run(&options, &mut out),
+        Command::Publish(options) => publish::run(&options, &mut out),
+        Command::Subs(command) => subs::run(&command, &mut out),
+        Command::Trace(options) => trace::run(&options, &mut out),
         Command::Token(command) => token::run(&command, &mut out),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lamplighter", &mut out);

@@ -16,6 +16,10 @@ pub(super) struct Gateway {
     /// Where the gateway's web side listens
     #[arg(long, value_name = "URL", env = "LAMPLIGHTER_URL", default_value = "http://127.0.0.1:8088")]
     url: String,
+    /// A token or API key, where the gateway wants to know who asks; better given as LAMPLIGHTER_TOKEN, which no list of
+    /// processes shows
+    #[arg(long, value_name = "TOKEN", env = "LAMPLIGHTER_TOKEN", hide_env_values = true)]
+    token: Option<Token>,
 }
 
 impl Gateway {
@@ -32,28 +36,100 @@ impl Gateway {
         Ok(format!("ws://{}/v1/feed", self.authority()?))
     }
 
+    /// What to show at the door, if anything.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|Token(token)| token.as_str())
+    }
+
     /// Asks for a JSON document. `path` starts with a slash.
     pub(super) fn json(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Sent { method: "GET", path, headers: vec![], body: vec![] })
+    }
+
+    /// Sends a request; the answer is a JSON document.
+    pub(super) fn ask(&self, sent: Sent<'_>) -> Result<Value, Failure> {
+        let mut answer = self.send(sent, Some(PATIENCE))?;
+        self.read(&mut answer)
+    }
+
+    /// Reads an answer that does not end, as it comes.
+    pub(super) fn follow(&self, path: &str) -> Result<impl std::io::Read + use<>, Failure> {
+        let mut answer = self.send(Sent { method: "GET", path, headers: vec![], body: vec![] }, None)?;
+        if !answer.status().is_success() {
+            self.read(&mut answer)?;
+        }
+        Ok(answer.into_body().into_reader())
+    }
+
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::Unavailable(format!("{}: {error}", self.url))
+    }
+
+    fn send(&self, sent: Sent<'_>, patience: Option<Duration>) -> Result<ureq::http::Response<ureq::Body>, Failure> {
+        let Sent { method, path, headers, body } = sent;
         let url = format!("http://{}{path}", self.authority()?);
-        let unreachable = |error: &dyn std::fmt::Display| Failure::Unavailable(format!("{}: {error}", self.url));
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false).build().into();
-        let mut answer = agent.get(&url).call().map_err(|error| match error {
-            ureq::Error::Io(error) => unreachable(&format!("{error}; is the gateway running? `--url` says where")),
-            error => unreachable(&error),
-        })?;
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_connect(Some(PATIENCE));
+        let agent: ureq::Agent = config.timeout_global(patience).build().into();
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        if let Some(token) = self.token() {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let wrong = |error| Failure::Usage(format!("{}: {error}", self.url));
+        let answer = match body.is_empty() {
+            true => agent.run(request.body(()).map_err(wrong)?),
+            false => agent.run(request.body(body).map_err(wrong)?),
+        };
+        answer.map_err(|error| match error {
+            ureq::Error::Io(error) => self.unreachable(&format!("{error}; is the gateway running? `--url` says where")),
+            error => self.unreachable(&error),
+        })
+    }
+
+    fn read(&self, answer: &mut ureq::http::Response<ureq::Body>) -> Result<Value, Failure> {
         let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
-        let text = text.map_err(|error| unreachable(&error))?;
+        let text = text.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let value = serde_json::from_slice(&text);
         if status.is_success() {
-            return value.map_err(|error| unreachable(&format!("the answer is not JSON: {error}")));
+            return value.map_err(|error| self.unreachable(&format!("the answer is not JSON: {error}")));
         }
         let problem = value.map_or_else(|_| status.to_string(), |value| problem(&value));
         match status.as_u16() {
             502..=504 => Err(Failure::Unavailable(problem)),
             _ => Err(Failure::Failed(problem)),
         }
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Sent<'a> {
+    pub method: &'a str,
+    /// Starts with a slash.
+    pub path: &'a str,
+    pub headers: Vec<(&'a str, &'a str)>,
+    pub body: Vec<u8>,
+}
+
+/// A secret that is not shown.
+#[derive(Clone)]
+struct Token(String);
+
+impl std::str::FromStr for Token {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain { Ok(Self(text.to_owned())) } else { Err("no token: it holds other characters than a token may") }
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
     }
 }
 
@@ -87,7 +163,7 @@ mod tests {
     use std::net::TcpListener;
 
     fn gateway(url: String) -> Gateway {
-        Gateway { url }
+        Gateway { url, token: Some(Token("k.secret".into())) }
     }
 
     /// A server that answers one request, and gives back the request.
@@ -111,7 +187,10 @@ mod tests {
     fn answers_are_read() {
         let (gateway, server) = serve("200 OK", "{\"a\":1}");
         assert_eq!(gateway.json("/v1/state/sip:1@b").unwrap(), serde_json::json!({"a": 1}));
-        assert!(server.join().unwrap().starts_with("GET /v1/state/sip:1@b HTTP/1.1\r\n"));
+        let request = server.join().unwrap();
+        assert!(request.starts_with("GET /v1/state/sip:1@b HTTP/1.1\r\n"), "{request}");
+        assert!(request.to_ascii_lowercase().contains("authorization: bearer k.secret\r\n"), "{request}");
+        assert!(!format!("{gateway:?}").contains("secret"));
     }
 
     #[test]
