@@ -47,7 +47,8 @@ impl Engine {
         }
     }
 
-    /// The subscription that this request has made before a restart, if it was sent again since: its answer is lost.
+    /// The subscription that this request, or one before it, has made before a restart, if its answer was lost: the
+    /// sender does not know our tag.
     fn sent_again(&self, request: &Request<'_>, address: &str) -> Option<Tag> {
         let Request { now, message, essentials, .. } = *request;
         if now >= self.notifier.resumed {
@@ -59,7 +60,7 @@ impl Engine {
         let (device, _) = self.device(request, package, format, address);
         let one = self.notifier.subscriptions[*self.notifier.devices.get(&device)? as usize].as_deref()?;
         let dialog = self.seed.fingerprint(&[essentials.call_id, essentials.from.tag()?]);
-        (one.dialog == dialog && one.remote_cseq.checked_add(1) == Some(essentials.cseq)).then_some(one.tag)
+        (one.dialog == dialog && essentials.cseq > one.remote_cseq).then_some(one.tag)
     }
 
     /// How safe subscriptions must be.

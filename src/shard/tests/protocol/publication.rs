@@ -72,7 +72,7 @@ fn what_cannot_be_published_gets_the_exact_refusal() {
         publish(1, "Event: conference\n", &early),
         489,
         "Allow-Events",
-        Some("dialog, message-summary, presence, weather"),
+        Some("dialog, message-summary, presence, reg, weather"),
     );
     check(publish(2, "SIP-If-Match: nosuch\n", &early), 412, "SIP-ETag", None);
     check(publish(3, "Expires: 1\n", &early), 423, "Min-Expires", Some("30"));

@@ -26,7 +26,7 @@ fn what_we_do_not_serve_is_refused_with_what_we_do() {
     }
     let refusal =
         check(&request("SUBSCRIBE", "sip:1@example.com", "Event: conference\nContact: <sip:2@192.0.2.10>\n"), 489);
-    assert_eq!(header(&refusal.text, "Allow-Events"), Some("dialog, message-summary, presence, weather"));
+    assert_eq!(header(&refusal.text, "Allow-Events"), Some("dialog, message-summary, presence, reg, weather"));
     let refusal = check(&request("SUBSCRIBE", "sip:1@example.com", "Require: eventlist, foo\nEvent: dialog\n"), 420);
     assert_eq!(header(&refusal.text, "Unsupported"), Some("eventlist"));
 }
@@ -53,7 +53,7 @@ fn addresses_that_are_not_ours_are_refused() {
 #[test]
 fn options_says_what_we_can() {
     let answer = check(&request("OPTIONS", "sip:192.0.2.1", ""), 200);
-    assert_eq!(header(&answer.text, "Allow-Events"), Some("dialog, message-summary, presence, weather"));
+    assert_eq!(header(&answer.text, "Allow-Events"), Some("dialog, message-summary, presence, reg, weather"));
     assert!(header(&answer.text, "Accept").unwrap().contains("application/dialog-info+xml"));
 }
 

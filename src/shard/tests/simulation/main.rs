@@ -1,6 +1,7 @@
 //! Whole shards with hundreds of virtual phones in simulated time: loss, duplication, reordering, long silences,
-//! reboots, broken connections, slow and full rings between shards. After each run every watcher must show the truth,
-//! no version or CSeq may have gone back, nothing that ended may have come back, and nothing may be left.
+//! reboots, broken connections, slow and full rings between shards, restarts, kills, a slow and failing store, clocks
+//! that are set. After each run every watcher must show the truth, no version or CSeq may have gone back, nothing that
+//! ended may have come back, nothing that was acknowledged may be lost, and nothing may be left.
 //!
 //! The phones and the reference model are written apart from the engine and the packages: they share no code with
 //! them, and read what they are sent with a few lines of text handling.
@@ -28,7 +29,9 @@ fn run(seed: u64, shards: u8, phones: usize, faults: Faults) -> u64 {
     world.check_truth();
     assert!(world.looked > phones, "a run that looked at {} lamps proves little", world.looked);
     world.go_home();
-    world.run_for(Duration::from_secs(3700)); // until the last lease of who was unplugged has ended
+    // Until the last lease of who was unplugged has ended, and been forgotten.
+    let longest = if faults.restarts > 0 { 7600 } else { 3700 };
+    world.run_for(Duration::from_secs(longest));
     world.check_nothing_is_left();
     world.fingerprint()
 }
@@ -106,8 +109,36 @@ fn an_office_of_three_hundred_survives_everything_at_once() {
         forgets: 20,
         ring_delay: Duration::from_millis(20),
         ring_room: 50,
+        store_delay: Duration::from_millis(100),
+        restarts: 10,
+        failures: 10,
     };
     runs("everything", 3, 300, faults);
+}
+
+/// DI-08, PU-04, HA-02: restarts on an otherwise calm network.
+#[test]
+fn all_watchers_show_the_truth_after_restarts_and_kills() {
+    let faults = Faults { store_delay: Duration::from_millis(80), restarts: 60, ..Faults::default() };
+    runs("restarts", 6, 80, faults);
+}
+
+/// The same with everything else that is about stores and networks.
+#[test]
+fn nothing_acknowledged_is_lost_when_the_store_fails_and_the_gateway_dies() {
+    let faults = Faults {
+        loss: 8,
+        duplicates: 8,
+        delay: Duration::from_millis(200),
+        disconnects: 10,
+        forgets: 10,
+        ring_delay: Duration::from_millis(20),
+        store_delay: Duration::from_millis(300),
+        restarts: 40,
+        failures: 40,
+        ..Faults::default()
+    };
+    runs("store", 6, 80, faults);
 }
 
 #[test]
@@ -122,6 +153,9 @@ fn the_same_seed_gives_the_same_bytes() {
         forgets: 10,
         ring_delay: Duration::from_millis(10),
         ring_room: 50,
+        store_delay: Duration::from_millis(100),
+        restarts: 30,
+        failures: 30,
     };
     for shards in [1, 4] {
         assert_eq!(run(7, shards, 60, faults), run(7, shards, 60, faults));

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const T1: Duration = Duration::from_millis(500);
-const LEASE: u64 = 60;
 
 pub struct Wire {
     pub flow: Flow,
@@ -52,6 +51,8 @@ struct Publisher {
     /// Calls whose end the pending request tells.
     ending: Vec<String>,
     removed: bool,
+    /// Until when the gateway holds what it has acknowledged, at least.
+    promised: Time,
 }
 
 /// A subscription of the phone.
@@ -72,6 +73,8 @@ pub struct Watch {
     known: Option<Time>,
     pending: Option<Transaction>,
     gone: bool,
+    /// Until when the gateway holds what it has acknowledged, at least.
+    promised: Time,
 }
 
 pub struct Phone {
@@ -92,6 +95,8 @@ pub struct Phone {
     made: u64,
     connection: Option<u64>,
     next_event: Time,
+    /// How long its publications hold, seconds.
+    lease: u64,
 }
 
 /// The address of phone `number`.
@@ -132,7 +137,7 @@ pub fn dialogs(body: &str) -> Vec<(String, String)> {
 }
 
 impl Phone {
-    pub fn new(number: usize, watched: Vec<usize>) -> Self {
+    pub fn new(number: usize, watched: Vec<usize>, lease: u64) -> Self {
         let watch = |(place, target): (usize, usize)| Watch {
             target,
             package: if place == 3 { "message-summary" } else { "dialog" },
@@ -149,6 +154,7 @@ impl Phone {
             known: None,
             pending: None,
             gone: false,
+            promised: Time::default(),
         };
         let publisher = |package| Publisher {
             package,
@@ -162,6 +168,7 @@ impl Phone {
             pending: None,
             ending: Vec::new(),
             removed: false,
+            promised: Time::default(),
         };
         let mut watched = watched;
         watched.dedup();
@@ -181,6 +188,7 @@ impl Phone {
             made: 0,
             connection: number.is_multiple_of(5).then_some(number as u64 * 1_000_000 + 1),
             next_event: Time::default(),
+            lease,
         };
         phone.reboot(Time::default());
         phone
@@ -216,12 +224,12 @@ impl Phone {
             watch.local_tag = format!("t{}x{place}x{}", self.number, self.life);
             (watch.remote_tag, watch.cseq, watch.notified, watch.pending) = (None, 0, 0, None);
             watch.refresh = Time::default();
-            (watch.shown, watch.known) = (None, None);
+            (watch.shown, watch.known, watch.promised) = (None, None, Time::default());
         }
         for publisher in &mut self.publishers {
             publisher.call_id = format!("p{}-{}-{}", self.number, publisher.package, self.life);
             (publisher.tag, publisher.cseq, publisher.pending, publisher.dirty) = (None, 0, None, true);
-            publisher.settled = None;
+            (publisher.settled, publisher.promised) = (None, Time::default());
             publisher.ending.clear();
         }
         // A phone that boots has no calls; what it had ended with it, unsaid.
@@ -232,7 +240,7 @@ impl Phone {
     pub fn forget_tags(&mut self) {
         for publisher in &mut self.publishers {
             if publisher.pending.is_none() {
-                (publisher.tag, publisher.dirty) = (None, true);
+                (publisher.tag, publisher.dirty, publisher.promised) = (None, true, Time::default());
             }
         }
     }
@@ -263,6 +271,32 @@ impl Phone {
             watch.refresh = Time::default();
         }
         Some(flow)
+    }
+
+    /// The gateway's clock has jumped ahead, and ended leases that still ran: somebody notices soon.
+    pub fn surprised(&mut self, now: Time, random: &mut Random) {
+        self.disturbed.0 = now;
+        for publisher in &mut self.publishers {
+            publisher.promised = Time::default();
+        }
+        for watch in &mut self.watches {
+            watch.refresh = watch.refresh.min(now + random.duration(Duration::from_secs(60)));
+            watch.promised = Time::default();
+        }
+    }
+
+    /// The entity-tags of its publications that must be there, by package.
+    pub fn acknowledged(&self, now: Time) -> impl Iterator<Item = (&'static str, &str)> {
+        let sure = move |one: &&Publisher| !self.leaving && now < one.promised;
+        self.publishers.iter().filter(sure).filter_map(|one| Some((one.package, one.tag.as_deref()?)))
+    }
+
+    /// Our tags of its subscriptions that must be there: it has heard and said everything for long.
+    pub fn subscribed(&self, now: Time) -> impl Iterator<Item = &str> {
+        let (booted, disconnected) = self.disturbed;
+        let calm = now > self.silent_until.max(booted).max(disconnected) + Duration::from_secs(300);
+        let sure = move |one: &&Watch| calm && !self.leaving && now < one.promised;
+        self.watches.iter().filter(sure).filter_map(|one| one.remote_tag.as_deref())
     }
 
     fn flow(&self) -> Flow {
@@ -346,14 +380,14 @@ impl Phone {
 
     fn publish(&mut self, place: usize, now: Time, out: &mut Vec<Action>) {
         let (flow, number) = (self.flow(), self.number);
-        let (calls, messages, leaving) = (self.calls.clone(), self.messages, self.leaving);
+        let (calls, messages, leaving, lease) = (self.calls.clone(), self.messages, self.leaving, self.lease);
         let publisher = &mut self.publishers[place];
         match publisher.pending.as_mut().map(|pending| pending.retransmit(now, flow, out)) {
             Some(true) => return,
             Some(false) => {
                 // Nobody answered: whatever came of it, say everything again.
                 (publisher.pending, publisher.tag, publisher.dirty) = (None, None, true);
-                publisher.settled = None;
+                (publisher.settled, publisher.promised) = (None, Time::default());
             }
             None => {}
         }
@@ -367,7 +401,7 @@ impl Phone {
         if !(publisher.dirty || refresh || leaving) {
             return;
         }
-        let expires = if leaving && publisher.tag.is_some() { 0 } else { LEASE };
+        let expires = if leaving && publisher.tag.is_some() { 0 } else { lease };
         if leaving && publisher.tag.is_none() {
             publisher.removed = true;
             return;
@@ -472,14 +506,15 @@ impl Phone {
         let branch = branch.split(';').next().unwrap_or(branch);
         let matches = |pending: &Option<Transaction>| pending.as_ref().is_some_and(|one| one.branch == branch);
         if let Some(publisher) = self.publishers.iter_mut().find(|one| matches(&one.pending)) {
-            publisher.pending = None;
+            let sent = publisher.pending.take().map_or(now, |one| one.started);
             match status {
                 200 => {
+                    publisher.promised = sent + Duration::from_secs(self.lease);
                     if header(text, "Expires") == Some("0") || self.leaving {
                         publisher.removed = self.leaving;
                     }
                     publisher.tag = header(text, "SIP-ETag").map(str::to_owned);
-                    publisher.refresh = now + Duration::from_secs(LEASE / 2);
+                    publisher.refresh = now + Duration::from_secs(self.lease / 2);
                     if !publisher.dirty {
                         publisher.settled.get_or_insert(now);
                         for call in publisher.ending.drain(..) {
@@ -487,9 +522,13 @@ impl Phone {
                         }
                     }
                 }
-                412 => (publisher.tag, publisher.dirty, publisher.removed) = (None, true, self.leaving),
+                412 => {
+                    assert!(self.leaving || now >= publisher.promised, "an acknowledged publication is gone:\n{text}");
+                    (publisher.tag, publisher.dirty, publisher.removed) = (None, true, self.leaving);
+                    publisher.settled = None;
+                }
                 503 => {
-                    publisher.dirty = true;
+                    (publisher.dirty, publisher.settled) = (true, None);
                     publisher.retry = now + Duration::from_secs(5);
                 }
                 other => panic!("PUBLISH was answered {other}:\n{text}"),
@@ -497,9 +536,10 @@ impl Phone {
             return;
         }
         if let Some(watch) = self.watches.iter_mut().find(|one| matches(&one.pending)) {
-            watch.pending = None;
+            let sent = watch.pending.take().map_or(now, |one| one.started);
             match status {
                 200 => {
+                    watch.promised = sent + Duration::from_secs(watch.expires);
                     let to = tag(header(text, "To").unwrap()).expect("a 200 to SUBSCRIBE has a tag").to_owned();
                     if let Some(known) = &watch.remote_tag {
                         assert_eq!(*known, to, "the To tag of the 200 is not the dialog's");
@@ -585,6 +625,7 @@ impl Watch {
     }
 
     fn restart(&mut self) {
+        self.promised = Time::default();
         self.call_id.push('n');
         self.local_tag.push('n');
         (self.remote_tag, self.cseq, self.notified, self.known) = (None, 0, 0, None);
