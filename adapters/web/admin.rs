@@ -88,7 +88,7 @@ async fn connections(caller: Caller) -> Result<Response, Problem> {
         let rev = reader.rev.load(Relaxed);
         let watches = reader.lane.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         json!({
-            "id": reader.number, "principal": *reader.principal.lock().unwrap_or_else(PoisonError::into_inner),
+            "id": reader.number, "principal": reader.principal(),
             "client": *reader.client.lock().unwrap_or_else(PoisonError::into_inner),
             "peer": reader.peer.to_string(), "since": reader.since, "subscriptions": reader.subscriptions.load(Relaxed),
             "rev": rev, "lag": if watches { head.saturating_sub(rev) } else { 0 },

@@ -70,8 +70,7 @@ pub(crate) struct Reader {
     pub peer: SocketAddr,
     /// What it called itself.
     pub client: Mutex<String>,
-    /// The name of its principal.
-    pub principal: Mutex<String>,
+    principal: Mutex<Option<Principal>>,
     /// Since when, milliseconds since the epoch.
     pub since: u64,
     /// How far it has come.
@@ -92,6 +91,17 @@ impl Reader {
         if self.end.set((code, reason)).is_ok() {
             self.ending.notify_one();
         }
+    }
+
+    /// What its principal is called; empty before there is one.
+    pub(crate) fn principal(&self) -> String {
+        let principal = self.principal.lock().unwrap_or_else(PoisonError::into_inner);
+        principal.as_ref().map_or("", Principal::name).to_owned()
+    }
+
+    /// From here on it is used by this one.
+    pub(crate) fn belongs_to(&self, principal: &Principal) {
+        *self.principal.lock().unwrap_or_else(PoisonError::into_inner) = Some(principal.clone());
     }
 
     /// Returns once somebody has ended it.
@@ -148,7 +158,18 @@ impl App {
     /// Reads the files of API keys and of the directory again. Of a file that is wrong nothing is taken over.
     pub(crate) fn reload(&self) -> Result<(), String> {
         let (keys, directory) = (self.auth.reload(), self.shelf.reload(&self.port.addresses()));
+        self.expel();
         keys.map_err(|what| format!("web.{what}")).and(directory)
+    }
+
+    /// Ends the connections of those whose key was taken away, or who have signed out.
+    pub(crate) fn expel(&self) {
+        let is_over = |principal: &Option<Principal>| principal.as_ref().is_some_and(Principal::is_over);
+        for reader in self.readers() {
+            if is_over(&reader.principal.lock().unwrap_or_else(PoisonError::into_inner)) {
+                reader.end(4401, "signed out");
+            }
+        }
     }
 
     /// The metrics page.
@@ -167,7 +188,11 @@ impl App {
 
     /// Gives a connection to its principal. Where that has too many, the oldest makes room.
     pub(crate) fn admit(&self, principal: &Principal, reader: &Arc<Reader>) {
-        principal.name().clone_into(&mut reader.principal.lock().unwrap_or_else(PoisonError::into_inner));
+        reader.belongs_to(principal);
+        // It may have ended between the upgrade and the first frame.
+        if principal.is_over() {
+            reader.end(4401, "signed out");
+        }
         // Without an authority all are one.
         if principal.name() == ANYBODY {
             return;
@@ -273,7 +298,7 @@ impl Drop for Enlisted {
     fn drop(&mut self) {
         self.app.metrics.connected.fetch_sub(1, Ordering::Relaxed);
         self.app.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.reader.number);
-        let name = std::mem::take(&mut *self.reader.principal.lock().unwrap_or_else(PoisonError::into_inner));
+        let name = self.reader.principal();
         let mut sessions = self.app.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = sessions.get_mut(&name) {
             own.retain(|one| !std::ptr::eq(one.as_ptr(), Arc::as_ptr(&self.reader)));

@@ -462,6 +462,7 @@ impl Session {
         if let Some(expires) = principal.expires() {
             ok["expires"] = expires.into();
         }
+        self.me.reader.belongs_to(&principal);
         watch.authorize(principal);
         self.send(ok.to_string().into()).await?;
         self.pump().await

@@ -61,6 +61,7 @@ async fn whose(Extension(principal): Extension<Principal>) -> Response {
 async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     if let Some(id) = cookie(&headers) {
         app.auth.sessions.end(id);
+        app.expel();
     }
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, OVER), NO_STORE]).into_response()
 }

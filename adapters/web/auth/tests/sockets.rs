@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -108,8 +109,8 @@ impl Rig {
         answer.json()["ticket"].as_str().unwrap().to_owned()
     }
 
-    /// The answer to hello without a token, or the status of a refused upgrade.
-    async fn feed(&self, query: &str, headers: &[(&'static str, &str)], hello: Value) -> Value {
+    /// A feed, after the answer to its first frame; or the status of a refused upgrade.
+    async fn open(&self, query: &str, headers: &[(&'static str, &str)], hello: Value) -> Result<(Feed, Value), u16> {
         let mut request = format!("ws://{}/v1/feed{query}", self.address).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -117,16 +118,29 @@ impl Rig {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let mut socket = match tokio_tungstenite::client_async(request, stream).await {
             Ok((socket, _)) => socket,
-            Err(Error::Http(response)) => return response.status().as_u16().into(),
+            Err(Error::Http(response)) => return Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         };
         socket.send(Message::text(hello.to_string())).await.unwrap();
-        loop {
-            match timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Close(frame) => return u16::from(frame.unwrap().code).into(),
-                _ => {}
-            }
+        let answer = said(&mut socket).await;
+        Ok((socket, answer))
+    }
+
+    /// The answer to the first frame, or the status of a refused upgrade.
+    async fn feed(&self, query: &str, headers: &[(&'static str, &str)], hello: Value) -> Value {
+        self.open(query, headers, hello).await.map_or_else(Value::from, |(_, answer)| answer)
+    }
+}
+
+type Feed = WebSocketStream<TcpStream>;
+
+/// The next frame, or the code that the feed is closed with.
+async fn said(feed: &mut Feed) -> Value {
+    loop {
+        match timeout(PATIENCE, feed.next()).await.unwrap().unwrap().unwrap() {
+            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+            Message::Close(frame) => return u16::from(frame.unwrap().code).into(),
+            _ => {}
         }
     }
 }
@@ -290,15 +304,16 @@ async fn a_key_taken_out_of_the_file_signs_out_what_was_made_from_it() {
     let rig = Rig::new(|config| config.auth.keys_file = file.clone()).await;
     let cookie = rig.ask("POST", "/v1/session", &Rig::bearer(&key)).await.cookie();
     assert_eq!(rig.get("/v1/session", &cookie).await.json()["principal"], "lobby");
+    let hello = |token: &str| json!({"t": "hello", "id": 1, "token": token});
+    let (mut feed, _) = rig.open("", &[], hello(&key)).await.unwrap();
+    let (mut other, _) = rig.open("", &[], hello(&rig.key)).await.unwrap();
     std::fs::write(&file, "").unwrap();
     rig.reload.send(1).unwrap();
-    let gone = async {
-        while rig.get("/v1/session", &cookie).await.status != 401 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, gone).await.unwrap();
+    assert_eq!(said(&mut feed).await, 4401);
     std::fs::remove_file(&file).unwrap();
+    assert_eq!(rig.get("/v1/session", &cookie).await.status, 401);
+    other.send(Message::text(json!({"t": "ping", "id": 2}).to_string())).await.unwrap();
+    assert_eq!(said(&mut other).await["t"], "pong");
     assert_eq!(rig.get("/v1/state", &Rig::bearer(&key)).await.status, 401);
     assert_eq!(rig.get("/v1/state", &Rig::bearer(&rig.key)).await.status, 200);
 }
@@ -314,7 +329,11 @@ async fn signing_out_ends_a_session() {
     let again = rig.ask("POST", "/v1/session", &with_origin).await;
     assert!(again.status == 200 && !again.headers.contains_key("set-cookie"));
     let ticket = rig.ask("POST", "/v1/tickets", &with_origin).await.json()["ticket"].as_str().unwrap().to_owned();
+    let (value, own) = (cookie.trim().strip_prefix("Cookie: ").unwrap(), format!("http://{}", rig.address));
+    let hello = json!({"t": "hello", "id": 1});
+    let (mut feed, _) = rig.open("", &[("cookie", value), ("origin", &own)], hello).await.unwrap();
     let gone = rig.ask("DELETE", "/v1/session", &with_origin).await;
+    assert_eq!(said(&mut feed).await, 4401);
     assert!(gone.status == 204 && gone.headers["set-cookie"].contains("Max-Age=0"));
     assert_eq!(rig.get("/v1/state", &cookie).await.problem(), (401, "unauthenticated".into()));
     assert_eq!(rig.get(&format!("/v1/session?ticket={ticket}"), "").await.status, 401);
