@@ -1,7 +1,8 @@
 //! The command line: what it accepts, and how it ends.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-//! 69 the gateway cannot be reached, 78 the configuration is wrong.
+//! 65 the store is damaged, 69 the gateway cannot be reached, 74 the disk fails, 75 the store is in use, 78 the
+//! configuration is wrong.
 
 mod check;
 mod client;
@@ -16,7 +17,9 @@ mod trace;
 mod watch;
 
 use crate::config::ConfigError;
+use crate::run::StartError;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use lamplighter_adapter_store::OpenError;
 use output::Output;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -87,7 +90,7 @@ enum Failure {
     Config(#[from] ConfigError),
     /// The gateway does not start.
     #[error(transparent)]
-    Start(#[from] crate::run::StartError),
+    Start(#[from] StartError),
     /// What was asked for does not exist, or may not be seen, or cannot be done.
     #[error("{0}")]
     Failed(String),
@@ -104,8 +107,19 @@ impl Failure {
             Self::Config(_) => 78,
             // A reader that has seen enough, such as `head`, is not a failure.
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
+            Self::Start(StartError::Store(error)) => store_code(error),
             Self::Start(_) | Self::Failed(_) | Self::Output(_) => 1,
         }
+    }
+}
+
+/// What supervisors can tell apart about a store that cannot be used.
+fn store_code(error: &OpenError) -> u8 {
+    match error {
+        OpenError::Damaged(_) | OpenError::Newer { .. } | OpenError::Line { .. } => 65,
+        OpenError::Io { .. } | OpenError::Stream(_) => 74,
+        OpenError::Busy { .. } => 75,
+        OpenError::NotAStore { .. } | OpenError::Missing { .. } | OpenError::Exists { .. } => 78,
     }
 }
 
