@@ -282,6 +282,9 @@ impl Phone {
         for watch in &mut self.watches {
             watch.refresh = watch.refresh.min(now + random.duration(Duration::from_secs(60)));
             watch.promised = Time::default();
+            if watch.known.is_none() {
+                (watch.remote_tag, watch.notified) = (None, 0); // it is told another tag when it asks again
+            }
         }
     }
 
@@ -542,7 +545,7 @@ impl Phone {
                     watch.promised = sent + Duration::from_secs(watch.expires);
                     let to = tag(header(text, "To").unwrap()).expect("a 200 to SUBSCRIBE has a tag").to_owned();
                     if let Some(known) = &watch.remote_tag {
-                        assert_eq!(*known, to, "the To tag of the 200 is not the dialog's");
+                        assert_eq!(*known, to, "the To tag of the 200 is not the dialog's: {}", watch.call_id);
                     }
                     watch.remote_tag = Some(to);
                     let contact = header(text, "Contact").expect("a 200 to SUBSCRIBE has a Contact");
