@@ -536,7 +536,12 @@ impl Agent {
             self.by_identity.remove(&kept.identity);
         }
         match kept.it {
-            It::Subscription(_) => self.totals.subscriptions_ended += 1,
+            It::Subscription(it) => {
+                self.totals.subscriptions_ended += 1;
+                if let Some(parent) = it.parent().and_then(|parent| self.kept.get_mut(parent.0)) {
+                    parent.forks.retain(|fork| *fork != key);
+                }
+            }
             It::Publication(_) => self.totals.publications_ended += 1,
         }
     }

@@ -264,6 +264,11 @@ impl Subscription {
         matches!(self.phase, Phase::Asking { .. } | Phase::Refreshing { .. } | Phase::Leaving { .. })
     }
 
+    /// The subscription that this is a fork of.
+    pub fn parent(&self) -> Option<SubscriptionId> {
+        self.fork.map(|(id, _)| id)
+    }
+
     /// The subscription that this is a fork of has another dialog now.
     pub fn drop_fork(&mut self, turn: &mut Turn<'_>) {
         self.end(turn);
