@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "what a gateway logged is shown when its story fails")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod api;
 mod crash;
 mod dialog;
 mod feed;
