@@ -55,6 +55,7 @@ export const SIGNS = {
   settings: 'M4 7h9M17 7h3M4 17h3M11 17h9M15 4.8v4.4M9 14.8v4.4',
   grid: 'M4 4h6.5v6.5H4zM13.5 4H20v6.5h-6.5zM4 13.5h6.5V20H4zM13.5 13.5H20V20h-6.5z',
   list: 'M4 6h16M4 12h16M4 18h16',
+  gateway: 'M4 5h16v5.5H4zM4 13.5h16V19H4zM7.5 7.75h.01M7.5 16.25h.01',
   plus: 'M12 5v14M5 12h14',
   close: 'M6 6l12 12M18 6L6 18',
 };
@@ -91,4 +92,12 @@ export function lamp(state) {
 export function setLamp(svg, state) {
   svg.children[0].setAttribute('d', LAMPS[state].body);
   svg.children[1].setAttribute('d', LAMPS[state].mark);
+}
+
+/** A street lamp. */
+export function logo() {
+  const svg = drawing('logo', 2);
+  svg.children[0].setAttribute('d', 'M8.2 7.5h7.6L14.5 14.5h-5z');
+  svg.children[1].setAttribute('d', 'M12 1.5l5.2 4.4v1.2H6.8V5.9zM9.2 15.2h5.6v1.6h-2v4.2h2.7v1.5H8.5V21h2.7v-4.2h-2z');
+  return svg;
 }

@@ -130,6 +130,8 @@ export class KeyCell {
       part('div', 'line', this.#word, this.#clock, this.#several, this.#also),
       part('div', 'line', this.#detail, this.#slots.element, this.#mail),
     );
+    // The label says it all, in the order of speech.
+    text.setAttribute('aria-hidden', 'true');
     this.#lamp.setAttribute('part', 'lamp');
     this.element = part('div', 'key', this.#lamp, text, this.#more);
     this.element.setAttribute('role', role);

@@ -17,7 +17,7 @@ import { readDirectory } from './directory.js';
 import { Feed } from './feed.js';
 import { Grid } from './grid.js';
 import { Language } from './i18n.js';
-import { drawing, lamp, sign } from './icons.js';
+import { lamp, logo, sign } from './icons.js';
 import { partyOf } from './key.js';
 import { MeWindow, Status } from './me.js';
 import { FAVOURITES, Memory } from './memory.js';
@@ -765,14 +765,6 @@ function storage() {
   } catch {
     return undefined; // a browser may forbid it
   }
-}
-
-/** A street lamp. */
-function logo() {
-  const svg = drawing('logo', 2);
-  svg.children[0].setAttribute('d', 'M8.2 7.5h7.6L14.5 14.5h-5z');
-  svg.children[1].setAttribute('d', 'M12 1.5l5.2 4.4v1.2H6.8V5.9zM9.2 15.2h5.6v1.6h-2v4.2h2.7v1.5H8.5V21h2.7v-4.2h-2z');
-  return svg;
 }
 
 customElements.define('blf-panel', BlfPanel);

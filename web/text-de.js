@@ -173,4 +173,5 @@ export default {
   help_move: 'Taste verschieben, auf eigenen Seiten',
   help_act: 'Anrufen, oder den klingelnden Anruf heranholen',
   loading: 'Die Tasten kommen …',
+  gateway: 'Das Gateway',
 };

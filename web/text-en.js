@@ -173,4 +173,5 @@ export default {
   help_move: 'Move the key, on pages of your own',
   help_act: 'Call, or take the call that rings',
   loading: 'The keys are coming …',
+  gateway: 'The gateway',
 };

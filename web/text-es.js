@@ -173,4 +173,5 @@ export default {
   help_move: 'Mover la tecla, en sus páginas',
   help_act: 'Llamar, o tomar la llamada que suena',
   loading: 'Llegan las teclas …',
+  gateway: 'La pasarela',
 };

@@ -173,4 +173,5 @@ export default {
   help_move: 'Déplacer la touche, sur vos pages',
   help_act: 'Appeler, ou prendre l’appel qui sonne',
   loading: 'Les touches arrivent …',
+  gateway: 'La passerelle',
 };

@@ -18,10 +18,15 @@ macro_rules! files {
 
 files! {
     "action.js",
+    "admin-style.js",
+    "admin.html",
+    "admin.js",
     "alerts.js",
     "blf-key.js",
+    "chart.js",
     "details.js",
     "directory.js",
+    "explain.js",
     "feed.js",
     "grid.js",
     "i18n.js",
@@ -40,6 +45,7 @@ files! {
     "signin.js",
     "store.js",
     "style.js",
+    "table.js",
     "tabs.js",
     "text-de.js",
     "text-en.js",

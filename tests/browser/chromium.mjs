@@ -28,7 +28,7 @@ export async function open(browser, url, options = {}) {
   page.on('pageerror', (error) => page.faults.push(String(error)));
   page.on('console', (message) => {
     // A gateway that is down, or says no, is not the panel's fault.
-    const gone = /ERR_CONNECTION|WebSocket connection to|status of 40[14]/.test(message.text());
+    const gone = /ERR_CONNECTION|WebSocket connection to|status of (40[14]|503)/.test(message.text());
     if (message.type() === 'error' && !gone) page.faults.push(message.text());
   });
   await page.addInitScript(() => {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import { STATES } from '../../web/store.js';
+import { check } from './axe.mjs';
 import { launch, open, picture } from './chromium.mjs';
 import { contrast, distance, seenWith } from './colour.mjs';
 import { Gateway } from './gateway.mjs';
@@ -608,6 +609,27 @@ test('forced_colours_and_reduced_motion_are_respected', async () => {
   await picture(page, 'panel-forced');
   const moving = await panel();
   await moving.waitForFunction(() => document.querySelector('blf-panel').shadowRoot.getAnimations().some(({ animationName }) => animationName === 'swing'));
+});
+
+test('axe_finds_nothing_in_light_dark_and_forced_colours', async () => {
+  gateway.features = ['pub'];
+  gateway.answer('/v1/directory', { people: [], groups: { Sales: [uri(103)] } });
+  for (const options of [{ colorScheme: 'light' }, { colorScheme: 'dark' }, { forcedColors: 'active' }]) {
+    const page = await panel({ reducedMotion: 'reduce', ...options });
+    await page.getByRole('button', { name: 'Sales' }).waitFor();
+    assert.deepEqual(await check(page), [], JSON.stringify(options));
+    if (options.colorScheme !== 'light') continue;
+    for (const name of ['Settings', 'My status', 'Keyboard']) {
+      await page.getByRole('button', { name }).click();
+      assert.deepEqual(await check(page), [], name);
+      await page.keyboard.press('Escape');
+    }
+    await key(page, 103).click({ button: 'right' });
+    assert.deepEqual(await check(page), [], 'menu');
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: 'List' }).click();
+    assert.deepEqual(await check(page), [], 'list');
+  }
 });
 
 test('roles_names_and_positions_are_told', async () => {
