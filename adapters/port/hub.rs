@@ -158,8 +158,9 @@ impl Hub {
         fence(Ordering::SeqCst);
         let nothing = self.rings.iter().all(Consumer::is_empty) && !self.shared.anyone_starved();
         if nothing && !self.shared.stopping() {
-            // Wakes by itself only to bury tombstones.
-            match self.shared.read().graves() {
+            // Wakes by itself only to bury tombstones. It does not sleep with the mirror in its hands.
+            let graves = self.shared.read().graves();
+            match graves {
                 0 => thread::park(),
                 _ => thread::park_timeout(SWEEP),
             }
