@@ -303,6 +303,8 @@ pub struct Packages {
     pub presence: Presence,
     /// RFC 3842.
     pub message_summary: MessageSummary,
+    /// RFC 3680.
+    pub reg: Registrations,
 }
 
 /// Lifetimes of subscriptions and publications.
@@ -368,6 +370,10 @@ package! {
 package! {
     /// The `[packages.message-summary]` section.
     MessageSummary {}
+}
+package! {
+    /// The `[packages.reg]` section.
+    Registrations {}
 }
 package! {
     /// An entry of `[[packages.opaque]]`: bodies are passed through untouched, the newest publication wins.

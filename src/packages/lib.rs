@@ -14,10 +14,12 @@ pub mod opaque;
 pub mod presence;
 #[cfg(test)]
 mod published;
+pub mod reg;
 #[cfg(test)]
 mod schemas;
 #[cfg(test)]
 mod testing;
+mod thousandths;
 #[cfg(test)]
 mod views;
 mod xml;
@@ -46,6 +48,7 @@ pub fn packages(config: &Config) -> Vec<Box<dyn AnyPackage>> {
         Box::new(dialog::Package::new(config.dialog)),
         Box::new(message_summary::Package::new()),
         Box::new(presence::Package::new(config.presence)),
+        Box::new(reg::Package::new()),
     ];
     all.extend(config.opaque.iter().map(|one| Box::new(opaque::Package::new(one)) as Box<dyn AnyPackage>));
     all

@@ -134,9 +134,10 @@ impl<'a> Node<'a> {
         self.value.as_u64().ok_or_else(|| self.bad("expected a whole number"))
     }
 
-    /// Any number.
-    pub(crate) fn number(self) -> Result<f64, BadBody> {
-        self.value.as_f64().ok_or_else(|| self.bad("expected a number"))
+    /// A number from 0 to 1, in thousandths.
+    pub(crate) fn thousandths(self) -> Result<u16, BadBody> {
+        let number = self.value.as_f64().filter(|number| (0.0..=1.0).contains(number));
+        number.map(|number| (number * 1000.0).round() as u16).ok_or_else(|| self.bad("expected a number from 0 to 1"))
     }
 
     /// A moment in milliseconds since 1970, but none that is still to come.

@@ -222,6 +222,21 @@ fn bounds() {
     check("mwi", "{\"voice\":-1}", "/voice: expected counts such as {\"new\":2,\"old\":8}");
     check("mwi", "{\"voice\":{\"new\":\"2\"}}", "/voice/new: expected a whole number");
     check("mwi", "{}", "document: expected waiting or a message class such as voice");
+    let contacts = format!("{{\"contacts\":[{}]}}", many(|n| format!("\"sip:{n}\""), 65));
+    check("reg", &contacts, "/contacts/64: too many contacts");
+    check("reg", "{\"contacts\":[{}]}", "/contacts/0: a contact has no uri");
+    check("reg", "{\"contacts\":[7]}", "/contacts/0: expected an object or a URI");
+    check(
+        "reg",
+        "{\"contacts\":[{\"uri\":\"sip:a\",\"state\":\"x\"}]}",
+        "/contacts/0/state: expected active or terminated",
+    );
+    check(
+        "reg",
+        "{\"contacts\":[{\"uri\":\"sip:a\",\"event\":\"x\"}]}",
+        "/contacts/0/event: not an event of RFC 3680 section 5.2.1",
+    );
+    check("reg", "{\"registered\":true}", "document: expected contacts, or registered to be false");
     check("door", "{}", "document: expected body or body_base64");
     check("door", "{\"body\":\"\",\"body_base64\":\"\"}", "document: expected either body or body_base64");
     check("door", "{\"body_base64\":\"?\"}", "/body_base64: not base64");

@@ -110,6 +110,8 @@ fn states_are_as_their_schemas_say() {
             "Message-Account: sip:a@b\r\nVoice-Message: 2/8 (0/2)\r\nFax-Message: 1/1\r\nText-Message: 1/1\r\n\
                  Pager-Message: 1/1\r\nMultimedia-Message: 1/1\r\nNone: 1/1\r\nx-y: 99999999999/1\r\n",
         ),
+        ("reg", "<reginfo/>"),
+        ("reg", include_str!("testdata/publication_registrations.xml")),
         ("door", "closed"),
     ]
     .map(|(kind, body)| (kind, None, body.as_bytes()))

@@ -15,6 +15,7 @@ const STATE: &[&str] = &[
     "early",
     "confirmed",
     "terminated",
+    "active",
     "initiator",
     "recipient",
     "idle",
@@ -51,6 +52,8 @@ const MASKED: &[&str] = &[
     "bye",
     "sip",
     "rendering",
+    "registered",
+    "expired",
     "200",
     "anonymous",
     "invalid",
@@ -166,6 +169,7 @@ fn narrower_views_of_whole_documents() {
         ("presence", &named, 30),
         ("presence", include_str!("testdata/publication_phone_with_note.xml"), 8),
         ("mwi", voicemail, 6),
+        ("reg", include_str!("testdata/publication_registrations.xml"), 15),
         ("door", "Wilhelmina closed it", 4),
     ] {
         let secrets = check(find(&packages, kind), Content::Document { format: 0, body: body.as_bytes() });
@@ -207,8 +211,13 @@ fn narrower_views_of_whatever_is_said() {
             "devices": [{"id": format!("{word}-{number}"), "contact": remote[0], "note": other, "basic": "open"}, {"id": local, "basic": "closed"}],
         });
         check(find(&packages, "presence"), Content::Json(presence.to_string().as_bytes()));
-        let voicemail = serde_json::json!({"waiting": true, "account": format!("sip:{word}@{number}"), "voice": 1, "other": {other: 1}});
+        let voicemail = serde_json::json!({"waiting": true, "account": format!("sip:{word}@{number}"), "voice": 1, "other": {other.clone(): 1}});
         check(find(&packages, "mwi"), Content::Json(voicemail.to_string().as_bytes()));
+        let bound = serde_json::json!({"contacts": [
+            {"id": word, "uri": remote[chance.below(3)], "name": other, "ua": format!("{word} {number}"), "received": format!("sip:{number}")},
+            format!("sip:{local}@{number}"),
+        ]});
+        check(find(&packages, "reg"), Content::Json(bound.to_string().as_bytes()));
         let body = serde_json::json!({"body": format!("{word} {number}")});
         check(find(&packages, "door"), Content::Json(body.to_string().as_bytes()));
     }

@@ -115,8 +115,9 @@ impl Settings {
         problems.expires("packages.dialog", packages.dialog.expires());
         problems.expires("packages.presence", packages.presence.expires());
         problems.expires("packages.message-summary", packages.message_summary.expires());
-        let mut names = HashSet::from(["dialog", "presence", "message-summary"]);
-        let mut kinds = HashSet::from(["dialog", "presence", "mwi"]);
+        problems.expires("packages.reg", packages.reg.expires());
+        let mut names = HashSet::from(["dialog", "presence", "message-summary", "reg"]);
+        let mut kinds = HashSet::from(["dialog", "presence", "mwi", "reg"]);
         for (index, opaque) in packages.opaque.iter().enumerate() {
             let key = format!("packages.opaque[{index}]");
             problems.expires(&key, opaque.expires());

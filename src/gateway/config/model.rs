@@ -153,11 +153,12 @@ impl Settings {
     }
 
     fn packages(&self) -> m::Packages {
-        let super::Packages { opaque, dialog, presence, message_summary } = &self.packages;
+        let super::Packages { opaque, dialog, presence, message_summary, reg } = &self.packages;
         let lifetimes = |name: &str, own: m::Expires| match name {
             "dialog" => dialog.expires(),
             "presence" => presence.expires(),
             "message-summary" => message_summary.expires(),
+            "reg" => reg.expires(),
             _ => own,
         };
         let opaque = opaque.iter().map(|one| lamplighter_packages::opaque::Config {

@@ -1,6 +1,7 @@
 //! Reading `application/pidf+xml`.
 
 use super::{Activities, CIPID, DATA_MODEL, Device, Doing, Extra, Note, PIDF, Person, Presence, RPID, Show, Tuple};
+use crate::thousandths;
 use crate::xml::{Element, Reader, decode};
 use lamplighter_model::package::BadBody;
 use lamplighter_model::time::Time;
@@ -118,7 +119,7 @@ impl<'a> Document<'a> {
                     }
                 }
                 "contact" => {
-                    tuple.priority = self.xml.attribute("priority")?.and_then(|value| priority(value.trim()));
+                    tuple.priority = self.xml.attribute("priority")?.and_then(|value| thousandths::read(value.trim()));
                     let contact = self.xml.text()?;
                     let contact = contact.trim();
                     tuple.contact = (!contact.is_empty()).then(|| contact.into());
@@ -204,16 +205,4 @@ fn show(text: &str) -> Option<Show> {
         "dnd" => Some(Show::Dnd),
         _ => None,
     }
-}
-
-/// A number from 0 to 1 with at most three places (RFC 3863 section 4.1.5), in thousandths.
-fn priority(text: &str) -> Option<u16> {
-    let (whole, places) = text.split_once('.').unwrap_or((text, ""));
-    let whole: u16 = whole.parse().ok().filter(|whole| *whole <= 1)?;
-    if places.len() > 3 || !places.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let thousandths = places.bytes().chain(std::iter::repeat(b'0')).take(3);
-    let places = thousandths.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-    Some(whole * 1000 + places).filter(|priority| *priority <= 1000)
 }

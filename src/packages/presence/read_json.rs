@@ -134,20 +134,10 @@ fn tuple(device: &Node<'_>, index: usize) -> Result<Tuple, BadBody> {
             if show == Show::OnThePhone { Err(node.bad("expected chat, away, xa or dnd")) } else { Ok(show) }
         })?,
         contact: device.get("contact", Node::known)?.flatten(),
-        priority: device.get("priority", priority)?,
+        priority: device.get("priority", Node::thousandths)?,
         notes: note(device)?.into_iter().collect(),
         ..Tuple::default()
     })
-}
-
-/// From 0 to 1, in thousandths.
-fn priority(node: Node<'_>) -> Result<u16, BadBody> {
-    let priority = node.number()?;
-    if (0.0..=1.0).contains(&priority) {
-        Ok((priority * 1000.0).round() as u16)
-    } else {
-        Err(node.bad("expected a number from 0 to 1"))
-    }
 }
 
 fn doing(list: &Node<'_>) -> Result<Doing, BadBody> {

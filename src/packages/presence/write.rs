@@ -2,6 +2,7 @@
 
 use super::{Activities, DATA_MODEL, Doing, Note, PIDF, Person, RPID, Show, ShownTuple, State, Tuple, VALUES, Value};
 use crate::json::{Object, string};
+use crate::thousandths;
 use crate::xml::{text, value};
 use lamplighter_model::hash::Seed;
 use lamplighter_model::package::{Cuts, View};
@@ -143,9 +144,9 @@ fn tuple(id: &str, tuple: &Tuple, view: View, out: &mut Vec<u8>) {
         }
         if let Some(contact) = &tuple.contact {
             out.extend_from_slice(b"<contact");
-            if let Some(thousandths) = tuple.priority {
+            if let Some(priority) = tuple.priority {
                 out.extend_from_slice(b" priority=\"");
-                priority(thousandths, out);
+                thousandths::write(priority, out);
                 out.push(b'"');
             }
             out.push(b'>');
@@ -220,19 +221,6 @@ fn element(name: &str, content: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b">\n");
 }
 
-/// Such as `0.8`.
-fn priority(thousandths: u16, out: &mut Vec<u8>) {
-    let mut places = thousandths % 1000;
-    out.extend_from_slice(if thousandths >= 1000 { b"1" } else { b"0" });
-    if places > 0 {
-        out.push(b'.');
-    }
-    while places > 0 {
-        out.push(b'0' + (places / 100) as u8);
-        places = places % 100 * 10;
-    }
-}
-
 pub(super) fn json(state: &State, view: View, out: &mut Vec<u8>) {
     let mut object = Object::new(out);
     if let Some(open) = state.open() {
@@ -299,8 +287,8 @@ fn device(shown: &ShownTuple, view: View, out: &mut Vec<u8>) {
     if view == View::Full {
         if let Some(contact) = &tuple.contact {
             object.string("contact", contact);
-            if let Some(thousandths) = tuple.priority {
-                priority(thousandths, object.member("priority"));
+            if let Some(priority) = tuple.priority {
+                thousandths::write(priority, object.member("priority"));
             }
         }
         if let Some(note) = tuple.notes.first() {
