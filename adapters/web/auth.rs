@@ -32,6 +32,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Nothing that is issued here lasts longer.
+const MOST_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 /// The name of the session's cookie.
 const COOKIE: &str = "lamplighter_session";
 
@@ -156,15 +159,14 @@ pub(crate) async fn token(app: &App, token: &str, peer: IpAddr) -> Result<Princi
         };
     }
     let refuse = |fault: &Fault| {
-        let kind = match fault {
-            Fault::Expired => Kind::TokenExpired,
-            Fault::Unavailable => {
-                app.metrics.auth.fault(fault);
-                return Problem::new(Kind::UpstreamUnavailable, fault.detail()).later(30_000);
-            }
-            _ => Kind::TokenInvalid,
+        // A token that was good, and keys that are not to be had, are no attempt to guess anything.
+        let problem = match fault {
+            Fault::Expired => Problem::new(Kind::TokenExpired, fault.detail()),
+            Fault::Unavailable => Problem::new(Kind::UpstreamUnavailable, fault.detail()).later(30_000),
+            _ => return failed(app, peer, fault.check(), Problem::new(Kind::TokenInvalid, fault.detail())),
         };
-        failed(app, peer, fault.check(), Problem::new(kind, fault.detail()))
+        app.metrics.auth.fault(fault);
+        problem
     };
     let Some(jwt) = &authority.jwt else {
         let fault = Fault::Malformed("only API keys are accepted here");
@@ -233,6 +235,9 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 pub fn mint(config: &Auth, name: &str, presence: &serde_json::Value, life: Duration) -> Result<String, String> {
     if !jwt::is_name(name) {
         return Err(format!("`{name}` is no name: 1 to 128 bytes, other than `{}`", principal::ANYBODY));
+    }
+    if life > MOST_LIFE {
+        return Err("no token lasts longer than ten years".into());
     }
     let Claim { read, write, .. } = Claim::read(presence)?;
     if let Some(grant) = read.iter().chain(&write).find(|grant| !principal::is_selector(&grant.r)) {

@@ -9,7 +9,7 @@ use crate::problem::{Kind, Problem};
 use crate::serve::Connection;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -64,7 +64,8 @@ async fn identify(app: &App, request: &mut Request) -> Result<Option<Response>, 
     let peer = unwrap(app, request).ok_or_else(|| Problem::new(Kind::Internal, "from nowhere"))?;
     let (path, headers) = (request.uri().path(), request.headers());
     if is_public(path) {
-        return Ok(auth::exchange(app, request.uri(), peer));
+        let is_get = request.method() == Method::GET;
+        return Ok(is_get.then(|| auth::exchange(app, request.uri(), peer)).flatten());
     }
     let is_metrics = path == "/metrics";
     if is_metrics && app.auth.has_open_metrics(peer) {

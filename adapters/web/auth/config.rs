@@ -207,6 +207,10 @@ impl Auth {
             ("session.life", self.session.life.as_secs() as usize),
             ("session.most", self.session.most),
         ];
+        let Session { idle, life, .. } = self.session;
+        if [idle, life, self.ticket_life].iter().any(|time| *time > super::MOST_LIFE) {
+            return Err("auth.session: nothing lasts longer than ten years".into());
+        }
         match least.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(format!("auth.{key}: too small")),
             None => Ok(()),

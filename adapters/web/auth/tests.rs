@@ -288,6 +288,7 @@ async fn a_minted_token_is_good_until_it_expires() {
     assert!(
         bad("anonymous", json!({})) && bad("ann", json!({"read": "*"})) && bad("ann", json!({"read": [{"r": ""}]}))
     );
+    assert!(mint(&auth, "ann", &presence, Duration::MAX).is_err());
     let none = mint(&Auth::default(), "ann", &presence, Duration::from_secs(1));
     assert!(none.is_err_and(|what| what.starts_with("auth.jwt.secret_file: ")));
 }
@@ -339,6 +340,8 @@ fn settings_that_make_no_sense_are_named() {
         "auth.jwt: give one",
     );
     check(Auth { ticket_life: Duration::ZERO, ..Default::default() }, "auth.ticket_life: ");
+    let session = config::Session { life: Duration::MAX, ..Default::default() };
+    check(Auth { session, ..Default::default() }, "auth.session: ");
 }
 
 mod fetched;

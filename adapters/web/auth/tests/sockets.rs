@@ -230,6 +230,12 @@ async fn whoever_fails_too_often_waits() {
     assert!(answer.json()["retry_ms"].as_u64().is_some_and(|wait| (1..=20_001).contains(&wait)));
     assert_eq!(rig.get("/v1/state", &Rig::bearer(&rig.key)).await.status, 429);
     assert_eq!(rig.get("/v1/session?ticket=guess", "").await.status, 429);
+    let rig = Rig::new(|config| config.auth.failures_per_minute = 1).await;
+    let expired = token(&Signer::hmac(), &json!({"alg": "HS256"}), &json!({"sub": "ann", "exp": 1}));
+    for _ in 0..3 {
+        let answer = rig.get("/v1/state", &Rig::bearer(&expired)).await;
+        assert_eq!(answer.problem(), (401, "token-expired".into()));
+    }
     // Whoever asks without credentials is told that they are needed.
     assert_eq!(rig.get("/v1/state", "").await.status, 401);
 }
@@ -264,6 +270,24 @@ async fn a_ticket_signs_in_once() {
     assert_ne!(rig.feed("", &[], hello.clone()).await["t"], "ok");
     let hello = json!({"t": "hello", "id": 1, "token": rig.key});
     assert_eq!(rig.feed("", &[], hello).await["principal"], "crm");
+}
+
+/// OP-05
+#[tokio::test]
+async fn tokens_of_any_length_harm_nobody() {
+    let rig = Rig::new(|_| {}).await;
+    for length in [8192, 8193, 12_000] {
+        let answer = rig.get("/v1/state", &Rig::bearer(&".".repeat(length))).await;
+        assert_eq!(answer.problem(), (401, "token-invalid".into()), "{length}");
+    }
+    // The connection is closed while this is still being sent, perhaps before the answer could be read.
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let head = format!("GET /v1/state HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}", "a".repeat(1 << 20));
+    let _ = stream.write_all(head.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431 "));
+    assert_eq!(rig.get("/v1/state", &Rig::bearer(&rig.key)).await.status, 200);
 }
 
 /// OP-05
@@ -351,6 +375,10 @@ async fn the_panel_turns_a_ticket_into_a_session() {
     let answer = rig.get(&format!("/panel/?ticket={ticket}"), "").await;
     assert_eq!((answer.status, &*answer.headers["location"]), (303, "/panel/"));
     assert!(!answer.headers.contains_key("set-cookie"));
+    // What only looks at addresses does not use tickets up.
+    let path = format!("/panel/?ticket={}", rig.ticket().await);
+    assert_ne!(rig.ask("HEAD", &path, "").await.status, 303);
+    assert!(rig.get(&path, "").await.headers.contains_key("set-cookie"));
 }
 
 #[tokio::test]
