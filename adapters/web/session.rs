@@ -258,7 +258,7 @@ impl Session {
         // While holding, a change waits for the next tick and this connection is not woken for it.
         let (mut holding, mut tick) = (false, pin!(sleep_until(Instant::now())));
         let mut beat = Instant::now() + self.app.config.ping_every;
-        let mut alarm = pin!(sleep_until(beat));
+        let mut alarm = pin!(sleep_until(self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()))));
         loop {
             let watching = self.watch.as_ref().is_some_and(|watch| watch.is_watching());
             tokio::select! {

@@ -7,7 +7,9 @@ use lamplighter_model::explain::{Explanation, PackageExplanation};
 use lamplighter_model::package::{
     BadBody, Composed, Cuts, Expires, Format, Package, PackageId, Packages, Reading, Rendering, Sourced, View,
 };
-use lamplighter_model::{Addresses, Answer, Change, Command, Time};
+use lamplighter_model::{
+    Addresses, Answer, Change, Command, EntityTag, OwnedAction, PublishCommand, PublishError, PublishedLease, Time,
+};
 use lamplighter_port::{Port, Settings, ShardPort};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +25,23 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+mod feed;
+
+/// The publication that there is.
+const TAG: EntityTag = EntityTag(0xabc_0001);
+
+fn publish(command: &PublishCommand) -> Result<PublishedLease, PublishError> {
+    let expires = command.expires.unwrap_or(Duration::from_secs(3600));
+    match &command.action {
+        OwnedAction::Initial(_) | OwnedAction::Put(..) => Ok(PublishedLease { tag: TAG, created: true, expires }),
+        OwnedAction::Modify(TAG, _) | OwnedAction::Refresh(TAG) => {
+            Ok(PublishedLease { tag: TAG.next(), created: false, expires })
+        }
+        OwnedAction::Withdraw(TAG) => Ok(PublishedLease { tag: TAG, created: false, expires: Duration::ZERO }),
+        _ => Err(PublishError::NoSuchTag),
+    }
+}
 
 /// A package whose state is a number.
 struct Number(&'static str);
@@ -61,7 +80,11 @@ impl Package for Number {
     fn write(&self, _: &str, _: &u64, _: Rendering, _: &Profile, _: &mut Vec<u8>) -> Cuts {
         Cuts::default()
     }
-    fn json(&self, state: &u64, _: View, out: &mut Vec<u8>) {
+    fn json(&self, state: &u64, view: View, out: &mut Vec<u8>) {
+        if view != View::Full {
+            out.extend_from_slice(format!("{{\"n\":{state},\"view\":\"{view:?}\"}}").as_bytes());
+            return;
+        }
         out.extend_from_slice(format!("{{\"n\":{state},\"pad\":\"{}\"}}", "x".repeat(self.0.len() * 20)).as_bytes());
     }
     fn schema(&self) -> &'static str {
@@ -88,6 +111,8 @@ struct Rig {
     done: Arc<AtomicBool>,
     hub: Option<std::thread::JoinHandle<()>>,
     well: Arc<AtomicBool>,
+    /// What clients have published, in order.
+    published: Arc<Mutex<Vec<PublishCommand>>>,
 }
 
 impl Rig {
@@ -103,23 +128,35 @@ impl Rig {
         let hub = std::thread::spawn(|| hub.run());
         let shard = Arc::new(Mutex::new(shards.remove(0)));
         let done = Arc::new(AtomicBool::new(false));
+        let published = Arc::new(Mutex::new(Vec::new()));
         std::thread::spawn({
-            let (shard, done) = (Arc::downgrade(&shard), Arc::clone(&done));
+            let (shard, done, published) = (Arc::downgrade(&shard), Arc::clone(&done), Arc::clone(&published));
             move || {
                 while rung.recv_timeout(Duration::from_secs(1)).is_ok() || !done.load(Ordering::SeqCst) {
                     let Some(shard) = shard.upgrade() else { return };
                     let mut shard = shard.lock().unwrap();
-                    while let Some((ticket, Command::Explain { resource })) = shard.command() {
-                        let package = PackageExplanation { kind: "dialog".into(), ..Default::default() };
-                        let explanation = Explanation { resource: resource.to_string(), packages: vec![package] };
-                        shard.answer(ticket, Answer::Explain(Box::new(explanation)));
+                    while let Some((ticket, command)) = shard.command() {
+                        match command {
+                            Command::Explain { resource } => {
+                                let package = PackageExplanation { kind: "dialog".into(), ..Default::default() };
+                                let explanation =
+                                    Explanation { resource: resource.to_string(), packages: vec![package] };
+                                shard.answer(ticket, Answer::Explain(Box::new(explanation)));
+                            }
+                            Command::Publish(command) => {
+                                let answer = publish(&command);
+                                published.lock().unwrap().push(*command);
+                                shard.answer(ticket, Answer::Published(answer));
+                            }
+                            _ => panic!("nobody asks this"),
+                        }
                     }
                     shard.flush();
                 }
             }
         });
         let well = Arc::new(AtomicBool::new(true));
-        let (reloading, reload) = watch::channel(0);
+        let (_, reload) = watch::channel(0);
         let admin = Admin {
             reload,
             metrics: Arc::new(|out| out.push_str("other_total 1\n")),
@@ -132,7 +169,7 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(serve(config, port.clone(), admin, listener, stopping));
-        Self { port, address, shard, seqs: HashMap::new(), stop, serving, done, hub: Some(hub), well }
+        Self { port, address, shard, seqs: HashMap::new(), stop, serving, done, hub: Some(hub), well, published }
     }
 
     async fn plain() -> Self {
@@ -290,13 +327,22 @@ impl Client {
         }
         self.ask(frame).await;
         let ok = self.until("ok").await;
+        let items = self.snapshot(&ok).await;
+        (ok, items)
+    }
+
+    /// The items of the snapshot that follows.
+    async fn snapshot(&mut self, ok: &Value) -> Vec<Value> {
         let mut items = Vec::new();
         loop {
             let snap = self.next().await;
+            if snap["t"] == "reset" && items.is_empty() {
+                continue;
+            }
             assert_eq!((&snap["t"], &snap["sub"]), (&json!("snap"), &ok["sub"]), "{snap}");
             items.extend(snap["items"].as_array().unwrap().iter().cloned());
             if snap["more"] == false {
-                return (ok, items);
+                return items;
             }
             assert!(snap.get("cursor").is_none());
         }
@@ -511,7 +557,7 @@ async fn limits_are_kept_and_said() {
     client.sub(sub("b", json!(["1"]))).await;
     assert_eq!(client.refused(sub("c", json!(["*@sales.example.com"]))).await, "too-many-subscriptions");
     assert_eq!(client.refused(sub("c", json!(["1@elsewhere.example.org"]))).await, "not-found");
-    assert_eq!(client.refused(json!({ "t": "pub" })).await, "not-supported");
+    assert_eq!(client.refused(json!({ "t": "act" })).await, "not-supported");
     assert_eq!(client.refused(json!({ "t": "what" })).await, "unknown-type");
     assert_eq!(client.refused(json!({ "t": "hello" })).await, "invalid-field");
     // And it still works.
