@@ -162,6 +162,7 @@ async fn everything_but_what_is_public_needs_credentials() {
         let answer = rig.get(path, "").await;
         assert_eq!(answer.problem(), (401, "unauthenticated".into()), "{path}");
         assert!(answer.headers["www-authenticate"].starts_with("Bearer"));
+        assert_eq!(answer.headers["cache-control"], "private, no-cache");
     }
     assert_eq!(rig.ask("POST", "/v1/tickets", "").await.status, 401);
     assert_eq!(rig.get("/v1/state", &Rig::bearer(&rig.key)).await.status, 200);
