@@ -168,18 +168,23 @@ impl Publication {
         }
         self.record = record;
         if !same {
-            self.dirty = true;
-            if let Phase::Held { .. } = self.phase {
-                self.act(turn);
-            }
+            self.changed(turn);
         }
     }
 
     /// The state is now `body`.
     pub fn update_body(&mut self, body: Body, turn: &mut Turn<'_>) {
-        if self.wanted {
-            let record = Record { body, ..self.record.clone() };
-            self.update(record, turn);
+        if self.wanted && (self.record.body != body || self.found.is_some()) {
+            self.found = None;
+            self.record.body = body;
+            self.changed(turn);
+        }
+    }
+
+    fn changed(&mut self, turn: &mut Turn<'_>) {
+        self.dirty = true;
+        if let Phase::Held { .. } = self.phase {
+            self.act(turn);
         }
     }
 
