@@ -4,7 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark")]
 
 use lamplighter_model::config::{Config, Limits, Listener, Notify, Overload, Profiles, Timers};
-use lamplighter_model::{Access, Addresses, Counters, Flow, Input, Outbox, Output, Packages, Time, Transport};
+use lamplighter_model::{Access, Addresses, Counters, Flow, Input, Outbox, Output, Packages, Seed, Time, Transport};
 use lamplighter_shard::Shard;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -26,11 +26,13 @@ impl Disk {
     }
 
     pub fn subscriptions(&self) -> Vec<&SubscriptionRecord> {
-        let subscription = |record| match record {
-            &Record::Subscription(ref one) => Some(&**one),
-            _ => None,
-        };
-        self.0.values().filter_map(subscription).collect()
+        let mut subscriptions = Vec::new();
+        for record in self.0.values() {
+            if let Record::Subscription(one) = record {
+                subscriptions.push(&**one);
+            }
+        }
+        subscriptions
     }
 
     fn publications(&self) -> usize {

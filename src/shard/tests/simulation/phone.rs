@@ -201,7 +201,8 @@ impl Phone {
 
     /// Hears and says nothing for a while.
     pub fn silence(&mut self, now: Time, time: Duration) {
-        if now > self.silent_until + Duration::from_secs(35) {
+        // What the gateway tried in one and again in the next counts together, unless it got through in between.
+        if now > self.silent_until + Duration::from_secs(70) {
             self.silent_from = now;
         }
         self.silent_until = now + time;
