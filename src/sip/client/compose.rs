@@ -116,11 +116,11 @@ impl Request<'_> {
             out.push(b' ');
         }
         out.push(b'<');
-        write::value(out, self.from.as_bytes());
+        address(self.from, out);
         out.extend_from_slice(b">;tag=");
         out.extend_from_slice(self.tag.as_bytes());
         out.extend_from_slice(b"\r\nTo: <");
-        write::value(out, self.to.as_bytes());
+        address(self.to, out);
         out.push(b'>');
         if let Some(tag) = self.to_tag {
             out.extend_from_slice(b";tag=");
@@ -149,6 +149,11 @@ impl Request<'_> {
     }
 }
 
+/// Appends an address without whatever would end it early.
+fn address(address: &str, out: &mut Vec<u8>) {
+    out.extend(address.bytes().filter(|byte| !byte.is_ascii_control() && !matches!(byte, b' ' | b'<' | b'>' | b'"')));
+}
+
 /// Appends Content-Length and the body.
 pub fn end(body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"Content-Length: ");
@@ -160,7 +165,7 @@ pub fn end(body: &[u8], out: &mut Vec<u8>) {
 /// Appends `Contact: <uri>`.
 pub fn contact(uri: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"Contact: <");
-    write::value(out, uri.as_bytes());
+    address(uri, out);
     out.extend_from_slice(b">\r\n");
 }
 
@@ -257,7 +262,7 @@ mod tests {
             method: Method::Publish,
             target: b"sip:a b\r\n@office.example",
             routes: &[Box::from(&b"<sip:x;lr>\r\nInjected: 1"[..])],
-            from: "sip:other@office.example",
+            from: "sip:other@office.example>;\r\n\"x\" <",
             event: "dialog\r\nInjected: 2",
             extra: &extra,
             to_tag: None,
@@ -269,7 +274,7 @@ mod tests {
             "PUBLISH sip:ab@office.example SIP/2.0\n\
              Via: SIP/2.0/UDP 127.0.0.1:5071;rport;branch=z9hG4bKc000000ab0000000000000001\n\
              Route: <sip:x;lr> Injected: 1\nMax-Forwards: 70\n\
-             From: <sip:other@office.example>;tag=t1\nTo: <sip:john.doe@office.example>\nCall-ID: c\n\
+             From: <sip:other@office.example;x>;tag=t1\nTo: <sip:john.doe@office.example>\nCall-ID: c\n\
              CSeq: 7 PUBLISH\nEvent: dialog Injected: 2\nExpires: 60\nX-Tenant: a Injected: 3\n",
         );
     }

@@ -175,7 +175,7 @@ impl Servers {
         let Some(server) = self.all.get(&target) else { return Admission::Go };
         match server.shunned.filter(|shunned| now < shunned.until) {
             Some(shunned) => Admission::Shunned(shunned),
-            None if server.in_flight >= most => Admission::Busy,
+            None if server.in_flight >= most.max(1) => Admission::Busy,
             None => Admission::Go,
         }
     }

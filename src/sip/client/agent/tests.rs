@@ -1,6 +1,7 @@
 //! Stories in simulated time: what the agent sends and learns, one line each, against answers written by hand.
 
 use super::*;
+use crate::auth::{Credential, Credentials, Secret};
 use crate::client::{Local, Notification};
 use expect_test::{Expect, expect};
 use lamplighter_model::Transport;
@@ -695,13 +696,24 @@ fn withdrawing_while_asking_removes_what_the_answer_names() {
     assert!(bench.agent.is_idle());
 }
 
-/// A server that is as bad as the network: every answer and NOTIFY is drawn by lot. Whatever happens, the agent stays
-/// bounded: it never floods, and what is withdrawn in the end is gone.
+/// A server that is as bad as the network: every answer, NOTIFY and accident is drawn by lot. Whatever happens, the
+/// agent stays bounded: it never floods, and what is withdrawn in the end is gone, from the store too.
 #[test]
 fn no_server_makes_the_agent_flood_or_leak() {
     for seed in 0..200 {
         let lot = Random { seed: Seed(seed, 77), count: 0 };
-        let mut bench = Bench::new();
+        let mut bench = Bench::with(|settings| {
+            let one = |realm: &str| Credential { realm: realm.into(), user: "u".into(), secret: Secret::new("p") };
+            settings.credentials = Credentials::new(vec![one("office")]);
+            settings.store = true;
+            settings.pace.in_flight = 1 + (seed % 2) as usize;
+            if seed % 3 == 0 {
+                settings.proxy = Some("sip:edge.example".into());
+            }
+            if seed % 5 == 0 {
+                settings.proxy = None;
+            }
+        });
         bench.agent = Agent::new(START, bench.agent.settings.clone(), Seed(seed, 1));
         run_badly(&mut bench, lot);
     }
@@ -712,34 +724,72 @@ fn run_badly(bench: &mut Bench, mut lot: Random) {
         lot.count += 1;
         lot.seed.check(lot.count, 3, 3) % most
     };
-    let (watch, publication) = (bench.watch(), bench.publish("zero"));
+    let mut watch = bench.watch_this(Watch { forks: true, resource: "sip:102@127.0.0.1".into(), ..usual() });
+    let mut publication = bench.publish_this(Record { resource: "sip:101@127.0.0.1".into(), ..record("zero") });
     let bodies = ["one", "two", "three"];
     for _ in 0..300 {
-        let status = [200, 200, 200, 202, 100, 412, 423, 481, 403, 500, 503, 603][draw(12) as usize];
-        let more =
-            ["Expires: 600\n", "SIP-ETag: x\n", "SIP-ETag: x\nExpires: 1\n", "Min-Expires: 700\n", "Expires: 0\n"]
-                [draw(5) as usize];
-        match draw(6) {
+        let status = [200, 200, 200, 202, 100, 302, 401, 412, 423, 481, 403, 500, 503, 603][draw(14) as usize];
+        let more = [
+            "Expires: 600\n",
+            "SIP-ETag: x\n",
+            "SIP-ETag: x\nExpires: 1\n",
+            "Min-Expires: 700\n",
+            "Expires: 0\n",
+            "Contact: <sip:127.0.0.9>\nExpires: 9\nSIP-ETag: y\n",
+            "WWW-Authenticate: Digest realm=\"office\",nonce=\"n\",stale=true\n",
+            "Retry-After: 100\n",
+        ][draw(8) as usize];
+        match draw(9) {
             0 => bench.wait(SECOND * draw(200) as u32),
             1 => bench.update(publication, bodies[draw(3) as usize]),
             2 => {
                 let state = ["active", "pending;expires=0", "terminated", "terminated;reason=probation;retry-after=0"]
                     [draw(4) as usize];
-                if header(bench.requests.last().unwrap(), "CSeq").ends_with("SUBSCRIBE") {
-                    bench.notify(draw(20) as u32, state, "");
+                let tag = [";tag=srv", ";tag=other", ";tag=third"][draw(3) as usize];
+                let last = bench.requests.last().cloned();
+                if last.is_some_and(|last| header(&last, "CSeq").ends_with("SUBSCRIBE")) {
+                    let notify = bench.notify_text(draw(20) as u32, state, "").replace(";tag=srv", tag);
+                    bench.receive(&notify);
                 }
             }
+            3 => {
+                let flow = Flow { connection: draw(2), ..flow() };
+                bench.tell(|agent, now, out| agent.handle(now, Input::Closed(flow), out));
+            }
+            4 => {
+                let target = Target { transport: Transport::Udp, address: flow().remote };
+                let (query, targets) = (draw(9), &[target, target][..draw(3) as usize]);
+                let ttl = SECOND * draw(100) as u32;
+                bench.tell(|agent, now, out| agent.handle(now, Input::Resolved { query, targets, ttl }, out));
+            }
+            5 if draw(10) == 0 => {
+                // The process ends and another one begins.
+                let next = Agent::new(bench.now, bench.agent.settings.clone(), Seed(draw(u64::MAX), 1));
+                bench.agent = next;
+                for (key, standing) in std::mem::take(&mut bench.saved) {
+                    bench.saved.insert(key, standing.clone());
+                    bench.tell(|agent, now, out| {
+                        agent.restore(now, key, standing, out);
+                    });
+                }
+                watch = bench.watch_this(Watch { forks: true, resource: "sip:102@127.0.0.1".into(), ..usual() });
+                publication = bench.publish_this(Record { resource: "sip:101@127.0.0.1".into(), ..record("zero") });
+            }
+            _ if bench.requests.is_empty() => {}
             _ => bench.answer(status, more),
         }
+        let totals = bench.agent.totals(bench.now);
+        assert_eq!(totals.in_flight, bench.agent.sent.len());
+        assert!(totals.in_flight <= bench.agent.kept.len() && bench.agent.kept.len() <= 12);
     }
     // Each input costs at most a few requests, whatever it says; retransmissions are not among them.
     assert!(bench.requests.len() < 1200, "{} requests", bench.requests.len());
     bench.tell(|agent, now, out| agent.withdraw(now, publication, out));
     bench.tell(|agent, now, out| agent.unsubscribe(now, watch, out));
-    bench.wait(SECOND * 200);
+    bench.wait(SECOND * 2000);
     assert!(bench.agent.is_idle(), "{}", bench.log);
     assert_eq!(bench.agent.deadline(), None);
-    assert!(bench.agent.wheel.is_empty());
+    assert!(bench.agent.wheel.is_empty() && bench.saved.is_empty());
     assert_eq!((bench.agent.sent.len(), bench.agent.by_identity.len()), (0, 0));
 }
 

@@ -1,7 +1,6 @@
 //! Subscriptions: what starts, shares, ends and breaks them.
 
 use super::*;
-use crate::auth::{Credential, Credentials, Secret};
 use crate::client::State;
 
 fn state(bench: &Bench, id: SubscriptionId) -> String {
