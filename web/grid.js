@@ -8,6 +8,8 @@ import { fold } from './view.js';
 
 /** Rows kept above and below what is visible. */
 const OVERSCAN = 2;
+/** Bells that may swing at once; more would be unrest, and work, rather than a hint. */
+const SWINGS_MOST = 4;
 /** A wallboard's keys are this many times as large as others, from and to. */
 const LARGEST = 3;
 const SMALLEST = 0.6;
@@ -105,6 +107,7 @@ export class Grid {
       if (at !== undefined) this.#keys[at] = key;
     }
     for (const row of this.#rows.keys()) this.#drawRow(row);
+    this.#calm();
   }
 
   /** Shows `keys` in this order. Those drawn already are not touched. */
@@ -181,6 +184,7 @@ export class Grid {
       this.#spare.push(line);
     }
     for (const row of wanted) this.#drawRow(row);
+    this.#calm();
     for (const { element } of this.#spare) element.remove();
     this.#spare.length = 0;
     if (hadFocus) {
@@ -189,6 +193,12 @@ export class Grid {
       if (!cell) this.#element.focus({ preventScroll: true });
     }
     this.#element.tabIndex = this.#keys.length ? -1 : 0;
+  }
+
+  #calm() {
+    let ringing = 0;
+    for (const { cells } of this.#rows.values()) for (const { key } of cells) if (key?.state === 'ringing') ringing += 1;
+    this.#element.classList.toggle('calm', ringing > SWINGS_MOST);
   }
 
   #drawRow(row) {

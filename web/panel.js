@@ -359,6 +359,7 @@ export class BlfPanel extends HTMLElement {
     this.#find('.nothing button').hidden = waiting;
     this.#find('.bones').hidden = !(waiting && phase === 'connecting');
     this.#find('.grid').hidden = signingIn && waiting;
+    this.#find('.panel').classList.toggle('outside', signingIn && waiting);
     this.#signIn.show(signingIn);
     this.#drawMe();
   }

@@ -158,6 +158,8 @@ const css = `
   .menu .rule { margin: .375rem .75rem; border-block-start: 1px solid var(--line); }
   .toast { position: fixed; inset: auto auto 1.5rem 50%; translate: -50% 0; margin: 0; padding: .75rem 1.25rem; border-color: transparent; border-radius: .75rem; background: var(--text); color: var(--page); box-shadow: 0 .5rem 1.5rem #0004; font-weight: 500; }
   .signin { position: absolute; inset: 0; inline-size: min(24rem, calc(100% - 2rem)); block-size: fit-content; margin: auto; display: grid; gap: .875rem; padding: 1.75rem; border-radius: 1rem; box-shadow: 0 .5rem 2rem #0002; }
+  .panel.outside :is(.finder, label.sort, button.view, .tabs, .chips, .connection) { display: none; }
+  .panel.outside .bar { padding-block-end: .75rem; }
   .signin p { margin: 0; color: var(--quiet); }
   .signin .field { grid-template-columns: 1fr; gap: .25rem; }
   .signin .fault { color: var(--bad); }

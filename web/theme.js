@@ -107,7 +107,7 @@ const css = `
 
   @media (prefers-reduced-motion: no-preference) {
     .key.moved { transition: background-color .18s, border-color .18s; }
-    :not(.stale) > .key[data-state="ringing"] > .lamp { animation: swing 1.6s ease-in-out infinite; transform-origin: 50% 10%; }
+    .key[data-state="ringing"] > .lamp { animation: swing 1.6s ease-in-out infinite; transform-origin: 50% 10%; }
   }
   @keyframes swing { 0%, 50%, 100% { rotate: 0deg; } 10%, 30% { rotate: 11deg; } 20%, 40% { rotate: -11deg; } }
 
@@ -115,7 +115,7 @@ const css = `
   .stale .key, .stale .slot { --hue: var(--quiet); --ground: light-dark(#eceef1, #171b20); --edge: light-dark(#bcc3cb, #39414b); transition: none; }
   .stale .key { border-style: dashed; }
   .stale .key[data-state="ringing"] { box-shadow: none; }
-  .stale .key[data-state="ringing"] > .lamp { animation: none; }
+  :is(.stale, .calm) .key[data-state="ringing"] > .lamp { animation: none; }
   .stale :is(.name, .clock, .who, .mail) { color: var(--quiet); }
   .stale .star .sign { fill: none; color: var(--quiet); }
 
