@@ -21,7 +21,7 @@ pub(crate) trait Backend: Send {
     /// The pairs whose key begins with [`crate::codec::kind::ERA`].
     fn eras(&mut self) -> Result<Vec<(Bytes, Bytes)>, OpenError>;
 
-    /// Applies all changes or none; no two have one key. On return they survive the end of the process.
+    /// Applies all changes or none; no two have one key, and none an empty one. On return they survive the end of the process.
     fn write(&mut self, puts: &[Put]) -> Result<(), Fault>;
 
     /// On return everything written survives the end of the machine.

@@ -5,7 +5,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use lamplighter_model::explain::HistoryEntry;
 use lamplighter_model::record::{PublicationRecord, ResidueRecord, ResourceRecord, SubscriptionRecord};
-use lamplighter_model::{EntityTag, Record, Stamp, Time, Transport};
+use lamplighter_model::{EntityTag, Record, Time, Transport};
 use prost::Message;
 use prost::encoding::{decode_varint, encode_varint};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};

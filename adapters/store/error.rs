@@ -53,7 +53,9 @@ pub enum OpenError {
         known: u64,
     },
     /// Something that was safe is not there any more, or not as it was written.
-    #[error("{0}; nothing was changed: restore the store from a copy, or run `lamplighter store check --salvage` to keep the rest")]
+    #[error(
+        "{0}; nothing was changed: restore the store from a copy, or run `lamplighter store check --salvage` to keep the rest"
+    )]
     Damaged(#[from] Damage),
     /// The system does not do what is asked.
     #[error("{fault}{}", advice(.fault))]
@@ -61,6 +63,9 @@ pub enum OpenError {
         /// What failed.
         fault: Fault,
     },
+    /// Nobody takes what is exported, or gives what is imported.
+    #[error(transparent)]
+    Stream(io::Error),
     /// Lines to import are not what an export wrote.
     #[error("line {line}: {what}; nothing was imported")]
     Line {
@@ -147,7 +152,9 @@ fn advice(fault: &Fault) -> &'static str {
     match fault.error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that disk",
         io::ErrorKind::ReadOnlyFilesystem => "; mount it for writing, or choose another store.path",
-        io::ErrorKind::PermissionDenied => "; give the user of the gateway this directory, or choose another store.path",
+        io::ErrorKind::PermissionDenied => {
+            "; give the user of the gateway this directory, or choose another store.path"
+        }
         io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => "; choose another store.path",
         _ => "; look into the system's log for what ails that disk",
     }

@@ -20,6 +20,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 const LAST_TRIES: Duration = Duration::from_secs(5);
 /// Keys and values are put into chunks of this many bytes.
 const CHUNK: usize = 64 << 10;
+/// No more than this is kept while the store fails, whatever the configuration says.
+const MOST_KEPT: usize = 1 << 30;
 
 pub(crate) type Clock<T> = Arc<dyn Fn() -> T + Send + Sync>;
 pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
@@ -62,7 +64,9 @@ struct Taken {
 }
 
 impl Worker {
-    pub(crate) fn new(it: Keeping) -> Self {
+    pub(crate) fn new(mut it: Keeping) -> Self {
+        // All of it is written as one batch.
+        it.kept_bytes = it.kept_bytes.min(MOST_KEPT);
         let lanes = vec![Taken::default(); it.wakes.len()];
         Self {
             it,

@@ -6,23 +6,34 @@
 //!
 //! - [`open`] finds out whether the store is whole, [`Store::load`] hands over what it holds, [`Store::start`] starts
 //!   the thread. Each shard has a [`StorePort`], the gateway the [`Keeper`].
-//! 
+//! - What is written goes into fjall, see `disk`.
+//! - [`check`], [`salvage`], [`export`] and [`import`] are for people; they refuse while a gateway runs.
+
 mod backend;
+mod check;
 mod codec;
 mod config;
+mod disk;
 mod era;
 mod error;
 mod keeper;
+mod lines;
+
 mod memory;
 mod shared;
+#[cfg(test)]
+mod tests;
 
+pub use check::{Checked, Salvaged, check, salvage};
 pub use config::{Config, Durability};
 pub use error::{Damage, Fault, OpenError};
+pub use lines::{export, import};
 pub use memory::Memory;
 pub use shared::{Progress, StorePort};
 
 use backend::Backend;
 use codec::Unreadable;
+use disk::Disk;
 use era::Eras;
 use keeper::{Bell, Clock, Keeping, Worker};
 use lamplighter_model::{Record, Time};
@@ -71,7 +82,9 @@ pub fn open(config: &Config, wall: Duration) -> Result<Store, OpenError> {
     let Some(path) = &config.path else {
         return Store::of(None, Path::new(""), random(), false, config, wall);
     };
-    Err(OpenError::NotAStore { path: path.clone(), what: "this build keeps state in memory only" })
+    let disk = Disk::open(path)?;
+    let (seed, clean) = (disk.identity().seed, disk.was_clean());
+    Store::of(Some(Box::new(disk)), path, seed, clean, config, wall)
 }
 
 /// Unguessable enough for a store that nobody keeps.

@@ -1,0 +1,151 @@
+//! What every engine must do.
+
+use super::{Dice, held, put};
+use crate::backend::{Backend, Put};
+use crate::disk::Disk as OnDisk;
+use crate::memory::Memory;
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+/// A place where an engine can be opened again and again.
+trait Disk {
+    fn open(&self) -> Box<dyn Backend>;
+}
+
+impl Disk for Memory {
+    fn open(&self) -> Box<dyn Backend> {
+        Box::new(self.clone())
+    }
+}
+
+impl Disk for TempDir {
+    fn open(&self) -> Box<dyn Backend> {
+        Box::new(OnDisk::open(self.path()).unwrap())
+    }
+}
+
+fn on_each(test: impl Fn(&dyn Disk)) {
+    test(&Memory::default());
+    test(&tempfile::tempdir().unwrap());
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+#[test]
+fn the_newest_of_each_key_comes_back_once() {
+    on_each(|disk| {
+        let mut engine = disk.open();
+        engine.write(&[put("a", Some("1")), put("b", Some("1")), put("c", Some(""))]).unwrap();
+        engine.write(&[put("a", Some("2"))]).unwrap();
+        drop(engine);
+        assert_eq!(held(&mut *disk.open()), pairs(&[("a", "2"), ("b", "1"), ("c", "")]));
+    });
+}
+
+#[test]
+fn what_is_gone_stays_gone() {
+    on_each(|disk| {
+        let mut engine = disk.open();
+        engine.write(&[put("a", Some("1")), put("b", Some("1"))]).unwrap();
+        engine.write(&[put("a", None), put("never there", None)]).unwrap();
+        drop(engine);
+        for _ in 0..3 {
+            let mut engine = disk.open();
+            assert_eq!(held(&mut *engine), pairs(&[("b", "1")]));
+            engine.write(&[put("c", Some("1")), put("c", None)][..1]).unwrap();
+            engine.write(&[put("c", None)]).unwrap();
+        }
+        let mut engine = disk.open();
+        engine.write(&[put("a", Some("2"))]).unwrap();
+        drop(engine);
+        assert_eq!(held(&mut *disk.open()), pairs(&[("a", "2"), ("b", "1")]));
+    });
+}
+
+#[test]
+fn eras_are_found() {
+    on_each(|disk| {
+        let mut engine = disk.open();
+        engine.write(&[put("e1", Some("x")), put("e2", Some("y")), put("s", Some("z"))]).unwrap();
+        engine.write(&[put("e1", None), put("e2", Some("yy"))]).unwrap();
+        drop(engine);
+        assert_eq!(disk.open().eras().unwrap(), [("e2".into(), "yy".into())]);
+    });
+}
+
+#[test]
+fn after_a_recovery_the_last_sync_is_there_and_the_rest_can_be_written_again() {
+    on_each(|disk| {
+        let mut engine = disk.open();
+        engine.write(&[put("a", Some("1")), put("b", Some("1"))]).unwrap();
+        engine.sync().unwrap();
+        let again = [put("a", Some("3")), put("b", None), put("c", Some("2"))];
+        engine.write(&[put("a", Some("2")), put("c", Some("2"))]).unwrap();
+        engine.write(&[put("b", None), put("a", Some("3"))]).unwrap();
+        engine.recover().unwrap();
+        engine.write(&again).unwrap();
+        engine.sync().unwrap();
+        drop(engine);
+        assert_eq!(held(&mut *disk.open()), pairs(&[("a", "3"), ("c", "2")]));
+    });
+}
+
+/// Thousands of random batches, syncs, recoveries and reopenings, against a map that does the same.
+#[test]
+fn random_lives_match_a_model() {
+    on_each(|disk| {
+        for seed in 1..=3 {
+            let mut dice = Dice(seed * 0x1234_5678_9abc_def1);
+            let mut engine = disk.open();
+            let (mut model, mut unsynced) = (held(&mut *engine), BTreeMap::new());
+            drop(engine);
+            engine = disk.open();
+            for _ in 0..800 {
+                match dice.below(100) {
+                    0 => {
+                        drop(engine);
+                        engine = disk.open();
+                        assert_eq!(held(&mut *engine), model);
+                        // What a life found counts as safe in it.
+                        unsynced.clear();
+                    }
+                    1..=2 => {
+                        engine.recover().unwrap();
+                        let again: Vec<Put> = unsynced
+                            .iter()
+                            .map(|(key, value): (&String, &Option<String>)| put(key.as_str(), value.as_deref()))
+                            .collect();
+                        engine.write(&again).unwrap();
+                    }
+                    3..=20 => {
+                        engine.sync().unwrap();
+                        unsynced.clear();
+                    }
+                    _ => {
+                        let mut batch = BTreeMap::new();
+                        for _ in 0..=dice.below(6) {
+                            // A few keys change all the time, most of them never again.
+                            let key = if dice.below(4) > 0 { dice.below(8) } else { 8 + dice.below(60) };
+                            let value = "v".repeat(dice.below(120) as usize) + &dice.below(1000).to_string();
+                            batch.insert(format!("key {key}"), (dice.below(4) > 0).then_some(value));
+                        }
+                        let puts: Vec<Put> =
+                            batch.iter().map(|(key, value)| put(key.as_str(), value.as_deref())).collect();
+                        engine.write(&puts).unwrap();
+                        unsynced.extend(batch.clone());
+                        for (key, value) in batch {
+                            match value {
+                                Some(value) => model.insert(key, value),
+                                None => model.remove(&key),
+                            };
+                        }
+                    }
+                }
+            }
+            drop(engine);
+            assert_eq!(held(&mut *disk.open()), model);
+        }
+    });
+}
