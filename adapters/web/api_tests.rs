@@ -512,3 +512,80 @@ async fn the_gateway_can_be_looked_into() {
     assert!(metrics.contains("http_requests_total{route=\"/v1/watchers:refresh\",status=\"422\"} 1"), "{metrics}");
     assert!(metrics.contains("http_request_seconds_count "), "{metrics}");
 }
+
+/// Who may read little sees little, in lists as by name; who may not publish does not; and what is for administrators
+/// is for nobody else.
+#[tokio::test]
+async fn everybody_sees_what_is_theirs_to_see() {
+    let file = directory(
+        r#"{"people":[{"resource":"1","name":"Ann"},{"resource":"2"}],"groups":{"desk":["1"],"back":["2"]}}"#,
+    );
+    let ((crm, crm_hash), (root, root_hash)) = (crate::new_key().unwrap(), crate::new_key().unwrap());
+    let rig = Rig::new(|config| {
+        let grant = |r: &str, kinds: Option<Vec<String>>, view| crate::Grant { r: r.into(), kinds, view };
+        let calls = || Some(vec!["dialog".to_owned()]);
+        let crm = crate::Key {
+            name: "crm".into(),
+            hash: crm_hash,
+            read: vec![grant("group:desk", calls(), crate::View::Masked)],
+            write: vec![grant("1", Some(vec!["presence".into()]), crate::View::Full)],
+            ..Default::default()
+        };
+        let all = || vec![grant("*", None, crate::View::Full)];
+        let root = crate::Key { name: "root".into(), hash: root_hash, read: all(), write: all(), admin: true };
+        config.auth.keys = vec![crm, root];
+        config.directory.clone_from(&file);
+    })
+    .await;
+    let (crm, root) = (format!("Bearer {crm}"), format!("Bearer {root}"));
+    let (crm, root) = (("Authorization", &*crm), ("Authorization", &*root));
+    rig.get("/v1/state").await.refused(401, "unauthenticated");
+    let call = json!({"state": "confirmed", "remote": {"uri": "sip:+4412345@example.org", "name": "Zoe"}});
+    for user in ["1", "2"] {
+        rig.say("PUT", &format!("/v1/state/{user}/dialog"), &[root], &call).await.expect(201);
+    }
+    let list = rig.ask("GET", "/v1/state", &[crm], "").await.expect(200).json();
+    let items = list["items"].as_array().unwrap();
+    assert_eq!(
+        (items.len(), &items[0]["r"], &items[0]["state"]["lamp"]),
+        (1, &json!("sip:1@example.com"), &json!("busy"))
+    );
+    assert!(!list.to_string().contains("Zoe") && !list.to_string().contains("+4412345"), "{list}");
+    let one = rig.ask("GET", "/v1/state/1", &[crm], "").await.expect(200);
+    assert!(!one.body.contains("Zoe") && !one.body.contains("presence"), "{}", one.body);
+    assert!(rig.ask("GET", "/v1/state/1", &[root], "").await.body.contains("Zoe"));
+    rig.ask("GET", "/v1/state/2/dialog", &[crm], "").await.refused(404, "not-found");
+
+    rig.say("PUT", "/v1/state/1/dialog", &[crm], &call).await.refused(403, "forbidden");
+    rig.say("PUT", "/v1/state/1/presence", &[crm], &json!({"basic": "open"})).await.expect(201);
+    let other = rig.say("PUT", "/v1/state/1/presence", &[root], &json!({"basic": "open"})).await.expect(201);
+    let tag = rig.say("PUT", "/v1/state/2/presence", &[root], &json!({"basic": "open"})).await.expect(201);
+    let (tag, place) = (("If-Match", tag.header("etag").to_owned()), tag.header("location").to_owned());
+    rig.ask("DELETE", &place, &[crm, (tag.0, &tag.1)], "").await.refused(403, "forbidden");
+    assert_eq!(other.json()["created"], true, "each caller has publications of its own");
+    let two = json!([{"r": "1", "kind": "presence", "state": {"basic": "open"}}, {"r": "2", "kind": "presence", "state": {}}]);
+    let many = rig.say("POST", "/v1/publish", &[crm], &two).await.expect(200).json();
+    assert_eq!((&many["results"][0]["status"], &many["results"][1]["status"]), (&json!(200), &json!(403)));
+
+    let seen = rig.ask("GET", "/v1/directory", &[crm], "").await.expect(200).json();
+    assert_eq!(
+        seen,
+        json!({"people": [{"resource": "sip:1@example.com", "name": "Ann"}], "groups": {"desk": ["sip:1@example.com"]}})
+    );
+    rig.ask("GET", "/v1/groups/back", &[crm], "").await.refused(404, "not-found");
+    for (method, path) in [
+        ("GET", "/v1/explain/1"),
+        ("GET", "/v1/watchers"),
+        ("POST", "/v1/watchers:refresh?r=1"),
+        ("GET", "/v1/connections"),
+        ("DELETE", "/v1/connections/1"),
+        ("GET", "/v1/trace?r=1"),
+        ("GET", "/v1/rates"),
+        ("DELETE", "/v1/groups/desk"),
+    ] {
+        rig.ask(method, path, &[crm], "").await.refused(403, "forbidden");
+    }
+    rig.say("PUT", "/v1/directory", &[crm], &json!({})).await.refused(403, "forbidden");
+    rig.ask("GET", "/v1/rates", &[root], "").await.expect(200);
+    std::fs::remove_file(&file).unwrap();
+}

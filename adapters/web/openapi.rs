@@ -84,7 +84,7 @@ impl Operation {
 
     /// A parameter that may be given several times, or left out.
     pub(crate) fn queries(self, name: &str, schema: &str, about: &str) -> Self {
-        let schema = json!({ "type": "array", "items": reference(schema), "maxItems": 100 });
+        let schema = json!({ "type": "array", "items": reference(schema), "maxItems": 1000 });
         self.parameter("query", name, false, schema, about)
     }
 
@@ -149,6 +149,7 @@ impl Operation {
             let answer = json!({ "description": slugs.join(", "), "content": content });
             answers.entry(status).or_insert(answer);
         }
+        answers.insert(431, json!({ "description": "The address and headers are longer than 16 KiB together" }));
         let answers: Map<String, Value> =
             answers.into_iter().map(|(status, answer)| (status.to_string(), answer)).collect();
         let mut document = json!({ "operationId": self.id, "summary": self.summary, "responses": answers });
@@ -190,6 +191,11 @@ pub(crate) fn document(operations: &[Operation]) -> String {
     .to_string()
 }
 
+/// `null` is as good as absent.
+fn or_null(schema: &str) -> Value {
+    json!({ "anyOf": [reference(schema), { "type": "null" }] })
+}
+
 /// An object with these members, of which `required` are always there.
 fn object(members: Value, required: &[&str]) -> Value {
     json!({ "type": "object", "properties": members, "required": required })
@@ -212,7 +218,7 @@ fn schemas() -> Value {
         json!({
             "r": selectors, "kinds": { "type": "array", "items": reference("Kind"), "maxItems": 255 },
             "domains": { "type": "array", "items": { "type": "string" }, "maxItems": 1000 },
-            "q": reference("Words"), "limit": reference("Limit"), "page": reference("Page"),
+            "q": reference("Words"), "limit": or_null("Limit"), "page": or_null("Page"),
         }),
         &[],
     );
