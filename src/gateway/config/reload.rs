@@ -137,6 +137,7 @@ mod tests {
         changed.sip.notify.stop_within *= 2;
         changed.packages.opaque.push(super::super::Opaque::default());
         changed.web.open = true;
+        changed.store.path = None;
         changed.log.format = super::super::LogFormat::Json;
         let (settings, kept) = changed.reloaded(&running);
         assert_eq!(kept, NEEDS_RESTART);
