@@ -181,7 +181,7 @@ async fn trace(caller: Caller, parameters: Parameters) -> Result<Response, Probl
         let event = match next {
             Traced::Event(Trace { resource, at, what, detail }) => Event::default()
                 .event("trace")
-                .data(json!({ "r": &*resource, "at": at.as_millis(), "what": what, "detail": detail }).to_string()),
+                .data(json!({ "resource": &*resource, "at": at.as_millis(), "what": what, "detail": detail }).to_string()),
             Traced::Missed(count) => Event::default().event("missed").data(json!({ "missed": count }).to_string()),
         };
         Some((Ok::<_, Infallible>(event), (tracing, stop)))

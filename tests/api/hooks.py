@@ -1,8 +1,11 @@
-"""What schemathesis sends where a document of any type may be sent."""
+"""How schemathesis writes an object a line."""
+
+import json
 
 import schemathesis
 
 
-@schemathesis.serializer("*/*")
-def anything(context, value):
-    return value if isinstance(value, bytes) else str(value).encode()
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    values = value if isinstance(value, list) else [value]
+    return "\n".join(json.dumps(one) for one in values).encode()

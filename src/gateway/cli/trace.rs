@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn happenings_are_told() {
-        let event = json!({"r": "sip:1@b", "at": 1_795_263_600_000_u64, "what": "notify", "detail": "to sip:2@b\n200"});
+        let event =
+            json!({"resource": "sip:1@b", "at": 1_795_263_600_000_u64, "what": "notify", "detail": "to sip:2@b\n200"});
         assert_eq!(tell(&Output::plain(), "trace", &event), "12:20:00Z  notify  to sip:2@b 200");
         assert_eq!(
             tell(&Output::plain(), "missed", &json!({"missed": 3})),
