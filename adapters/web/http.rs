@@ -108,6 +108,9 @@ impl Caller {
 
     /// The canonical form of an address.
     pub(crate) fn address(&self, text: &str) -> Result<String, Problem> {
+        if text.len() > 512 {
+            return Err(Problem::new(Kind::InvalidField, BadSelector::TooLong.to_string()));
+        }
         self.app.port.addresses().parse(text).map_err(not_local)
     }
 
