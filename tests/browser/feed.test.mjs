@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Feed } from '../../web/feed.js';
+import { Feed, Refused } from '../../web/feed.js';
 import { Store } from '../../web/store.js';
 
 const R = 'sip:1001@example.com';
@@ -300,4 +300,101 @@ test('stop_is_final_and_start_resumes', () => {
   bench.socket.onopen();
   bench.say(HELLO);
   assert.equal(bench.socket.sent.at(-1).cursor, 'k3f9.5');
+});
+
+const settled = () => new Promise((done) => setImmediate(done));
+
+test('each_connection_brings_a_new_ticket_and_a_spent_one_is_replaced_once', async () => {
+  let tickets = 0;
+  const bench = new Bench({ url: async () => `ws://gateway.example/v1/feed?ticket=t${++tickets}` });
+  bench.feed.start();
+  await settled();
+  bench.live();
+  assert.equal(bench.socket.url, 'ws://gateway.example/v1/feed?ticket=t1');
+  bench.socket.onclose({ code: 4401, reason: 'session expired' });
+  assert.equal(bench.feed.status.phase, 'stale', 'a new ticket may do');
+  bench.pass(500);
+  await settled();
+  assert.equal(bench.socket.url, 'ws://gateway.example/v1/feed?ticket=t2');
+  bench.socket.onclose({ code: 4401 });
+  assert.equal(bench.feed.status.phase, 'refused', 'but not for ever');
+});
+
+test('who_may_have_no_ticket_is_refused_and_a_ticket_server_that_is_down_is_tried_again', async () => {
+  let answer = () => Promise.reject(new Refused('offline-ish', ''));
+  const bench = new Bench({ url: () => answer() });
+  bench.feed.start();
+  await settled();
+  assert.deepEqual([bench.feed.status.phase, bench.feed.status.code], ['refused', 'offline-ish']);
+  answer = () => Promise.reject(new TypeError('network'));
+  bench.feed.retry();
+  await settled();
+  assert.equal(bench.feed.status.phase, 'connecting');
+  answer = async () => 'ws://gateway.example/v1/feed?ticket=x';
+  bench.pass(30_000);
+  await settled();
+  assert.equal(bench.sockets.length, 1);
+});
+
+test('a_ticket_that_comes_after_stop_opens_nothing', async () => {
+  const bench = new Bench({ url: async () => 'ws://gateway.example/v1/feed?ticket=x' });
+  bench.feed.start();
+  bench.feed.stop();
+  await settled();
+  assert.equal(bench.sockets.length, 0);
+});
+
+test('a_socket_that_would_not_open_is_asked_about', async () => {
+  const bench = new Bench({ why: async () => 'unauthenticated' });
+  bench.feed.start();
+  bench.socket.onclose({ code: 1006 });
+  await settled();
+  assert.deepEqual([bench.feed.status.phase, bench.feed.status.code], ['refused', 'unauthenticated']);
+  const other = new Bench({ why: async () => undefined });
+  other.feed.start();
+  other.socket.onclose({ code: 1006 });
+  await settled();
+  assert.equal(other.feed.status.phase, 'connecting');
+});
+
+test('an_expired_token_is_a_matter_of_signing_in', () => {
+  const bench = new Bench();
+  bench.feed.start();
+  bench.socket.onopen();
+  bench.say({ t: 'error', id: 1, type: '/problems/token-expired', title: 'Expired', status: 401 });
+  assert.equal(bench.feed.status.code, 'unauthenticated');
+});
+
+test('commands_are_answered_refused_or_lost', async () => {
+  const bench = new Bench();
+  await assert.rejects(bench.feed.command('pub', {}), { code: 'offline' });
+  bench.feed.start();
+  bench.live();
+  const done = bench.feed.command('pub', { r: R, kind: 'presence', state: { basic: 'open' } });
+  const { id, t } = bench.socket.sent.at(-1);
+  assert.equal(t, 'pub');
+  bench.say({ t: 'ok', id, etag: 'a7' });
+  assert.equal((await done).etag, 'a7');
+  const refused = bench.feed.command('pub', {});
+  bench.say({ t: 'error', id: bench.socket.sent.at(-1).id, type: '/problems/forbidden', title: 'Not allowed', status: 403, detail: 'not yours' });
+  await assert.rejects(refused, { code: 'forbidden', message: 'not yours' });
+  assert.equal(bench.feed.status.phase, 'live', 'it is not the connection that was refused');
+  const lost = bench.feed.command('pub', {});
+  bench.socket.onclose({ code: 1006 });
+  await assert.rejects(lost, { code: 'offline' });
+});
+
+test('other_resources_are_watched_on_the_same_connection', () => {
+  const bench = new Bench();
+  bench.feed.start();
+  bench.live();
+  const other = 'sip:1002@example.com';
+  bench.feed.select([other]);
+  const [unsub, sub] = bench.socket.sent.slice(-2);
+  assert.deepEqual([unsub.t, sub.t, sub.r, sub.cursor], ['unsub', 'sub', [other], undefined]);
+  bench.say({ t: 'snap', sub: 'main', items: [item(9, 'busy')], more: false, cursor: 'k3f9.9' });
+  assert.equal(bench.lamp, 'idle', 'what was still on its way is not of the new subscription');
+  bench.say({ t: 'ok', id: unsub.id }, { ...SUB, id: sub.id }, { t: 'snap', sub: 'main', items: [{ ...item(10, 'idle'), r: other }], more: false, cursor: 'k3f9.10' });
+  assert.deepEqual([...bench.store.keys.keys()], [other]);
+  assert.equal(bench.sockets.length, 1);
 });
