@@ -30,7 +30,7 @@ fn run(seed: u64, shards: u8, phones: usize, faults: Faults) -> u64 {
     assert!(world.looked > phones, "a run that looked at {} lamps proves little", world.looked);
     world.go_home();
     // Until the last lease of who was unplugged has ended, and been forgotten.
-    let longest = if faults.restarts > 0 { 7600 } else { 3700 };
+    let longest = if faults.restarts > 0 { 7600 } else { 4200 };
     world.run_for(Duration::from_secs(longest));
     world.check_nothing_is_left();
     world.fingerprint()
@@ -120,7 +120,7 @@ fn an_office_of_three_hundred_survives_everything_at_once() {
 #[test]
 fn all_watchers_show_the_truth_after_restarts_and_kills() {
     let faults = Faults { store_delay: Duration::from_millis(80), restarts: 60, ..Faults::default() };
-    runs("restarts", 6, 80, faults);
+    runs("restarts", 3, 80, faults);
 }
 
 /// The same with everything else that is about stores and networks.
@@ -138,7 +138,7 @@ fn nothing_acknowledged_is_lost_when_the_store_fails_and_the_gateway_dies() {
         failures: 40,
         ..Faults::default()
     };
-    runs("store", 6, 80, faults);
+    runs("store", 3, 80, faults);
 }
 
 #[test]
