@@ -161,9 +161,9 @@ impl Stream {
 
     fn event(&self, out: &Out) -> Bytes {
         let mut text = String::with_capacity(out.text.len() + 64);
-        let _ = write!(text, "event: {}\n", out.event);
+        let _ = writeln!(text, "event: {}", out.event);
         if let Some(rev) = out.cursor {
-            let _ = write!(text, "id: {}.{rev}\n", self.me.app.port.epoch());
+            let _ = writeln!(text, "id: {}.{rev}", self.me.app.port.epoch());
         }
         let _ = write!(text, "data: {}\n\n", out.text.as_str());
         text.into()
