@@ -159,6 +159,13 @@ struct Kept {
     saved: bool,
 }
 
+impl Kept {
+    /// Whether the request that is due has yet to be sent.
+    fn is_unsent(&self) -> bool {
+        matches!(self.stage, Stage::Resolving | Stage::Queued)
+    }
+}
+
 /// A request that is out.
 #[derive(Debug)]
 struct Sent {
@@ -260,7 +267,8 @@ impl Agent {
         let Some(kept) = self.kept.get_mut(id.0) else { return };
         kept.users = kept.users.saturating_sub(1);
         if kept.users == 0 {
-            self.subscription_acts(now, id.0, out, Subscription::leave);
+            let unsent = kept.is_unsent();
+            self.subscription_acts(now, id.0, out, |it, turn| it.leave(unsent, turn));
             self.finish(now, out);
         }
     }
@@ -304,7 +312,8 @@ impl Agent {
 
     /// Removes a publication; [`Event::Withdrawn`] follows.
     pub fn withdraw(&mut self, now: Time, id: PublicationId, out: &mut Vec<Output>) {
-        self.publication_acts(now, id.0, out, Publication::withdraw);
+        let unsent = self.kept.get(id.0).is_some_and(Kept::is_unsent);
+        self.publication_acts(now, id.0, out, |it, turn| it.withdraw(unsent, turn));
         self.finish(now, out);
     }
 
@@ -514,7 +523,7 @@ impl Agent {
             if anew {
                 self.subscription_acts(now, fork, out, Subscription::drop_fork);
             } else if !wanted {
-                self.subscription_acts(now, fork, out, Subscription::leave);
+                self.subscription_acts(now, fork, out, Subscription::leave_fork);
             }
         }
         if over {

@@ -195,12 +195,13 @@ impl Publication {
         }
     }
 
-    /// Removes it; [`Event::Withdrawn`] follows.
-    pub fn withdraw(&mut self, turn: &mut Turn<'_>) {
+    /// Removes it; [`Event::Withdrawn`] follows. `unsent`: the request that is due has not been sent yet.
+    pub fn withdraw(&mut self, unsent: bool, turn: &mut Turn<'_>) {
         self.wanted = false;
         self.found = None;
         match self.phase {
             Phase::Held { .. } | Phase::Paused { .. } => self.act(turn),
+            Phase::Asking(_) if unsent => self.act(turn),
             // The answer comes first: it brings the entity-tag that the removal must name.
             Phase::Asking(_) | Phase::Over => {}
         }
@@ -209,7 +210,7 @@ impl Publication {
     /// Does what is due.
     pub fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
         if self.found.is_some_and(|(by, _)| turn.now >= by) {
-            return self.withdraw(turn);
+            return self.withdraw(false, turn);
         }
         match self.phase {
             Phase::Held { refresh_at: at } | Phase::Paused { until: at } if turn.now >= at => self.act(turn),

@@ -269,6 +269,11 @@ impl Subscription {
         self.fork.map(|(id, _)| id)
     }
 
+    /// The user has left the subscription that this is a fork of.
+    pub fn leave_fork(&mut self, turn: &mut Turn<'_>) {
+        self.leave(false, turn);
+    }
+
     /// The subscription that this is a fork of has another dialog now.
     pub fn drop_fork(&mut self, turn: &mut Turn<'_>) {
         self.end(turn);
@@ -300,7 +305,7 @@ impl Subscription {
     pub fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
         if self.claim_by.is_some_and(|by| turn.now >= by) {
             self.claim_by = None;
-            return self.leave(turn);
+            return self.leave(false, turn);
         }
         match self.phase {
             Phase::Waiting { until } if turn.now >= until => self.ask(turn),
@@ -339,13 +344,15 @@ impl Subscription {
         }
     }
 
-    /// Ends it in good order; [`Event::Unsubscribed`] follows.
-    pub fn leave(&mut self, turn: &mut Turn<'_>) {
+    /// Ends it in good order; [`Event::Unsubscribed`] follows. `unsent`: the request that is due has not been sent yet.
+    pub fn leave(&mut self, unsent: bool, turn: &mut Turn<'_>) {
         self.wanted = false;
         self.claim_by = None;
         match self.phase {
             Phase::Waiting { .. } | Phase::Stopped => self.end(turn),
             Phase::Active { .. } => self.take_leave(turn),
+            Phase::Asking { lease: None } if unsent => self.end(turn),
+            Phase::Refreshing { .. } if unsent => self.take_leave(turn),
             // The answer comes first: two requests in flight could arrive in the wrong order.
             Phase::Asking { .. } | Phase::Refreshing { .. } | Phase::Leaving { .. } | Phase::Over => {}
         }

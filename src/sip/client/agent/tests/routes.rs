@@ -262,3 +262,18 @@ fn a_dead_server_is_noticed_once_and_all_recover_without_help() {
         assert_eq!(bench.agent.subscription(*id).unwrap().state.name(), "active");
     }
 }
+
+#[test]
+fn what_has_not_been_sent_ends_without_a_word() {
+    let mut bench = named();
+    let (watch, publication) = (bench.watch(), bench.publish("one"));
+    bench.tell(|agent, now, out| agent.unsubscribe(now, watch, out));
+    bench.tell(|agent, now, out| agent.withdraw(now, publication, out));
+    resolve(&mut bench, 1, &three());
+    assert!(bench.agent.is_idle());
+    bench.check(expect![[r#"
+        0.0 ? 1 edge.example
+        0.0 ! unsubscribed
+        0.0 ! withdrawn
+    "#]]);
+}
