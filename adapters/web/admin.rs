@@ -179,9 +179,9 @@ async fn trace(caller: Caller, parameters: Parameters) -> Result<Response, Probl
             () = stopped(&mut stop) => return None,
         };
         let event = match next {
-            Traced::Event(Trace { resource, at, what, detail }) => Event::default()
-                .event("trace")
-                .data(json!({ "resource": &*resource, "at": at.as_millis(), "what": what, "detail": detail }).to_string()),
+            Traced::Event(Trace { resource, at, what, detail }) => Event::default().event("trace").data(
+                json!({ "resource": &*resource, "at": at.as_millis(), "what": what, "detail": detail }).to_string(),
+            ),
             Traced::Missed(count) => Event::default().event("missed").data(json!({ "missed": count }).to_string()),
         };
         Some((Ok::<_, Infallible>(event), (tracing, stop)))

@@ -350,7 +350,7 @@ mod tests {
             assert!(!id.is_empty() && ids.insert(id.to_owned()), "{method} {path} has an id of its own");
             assert!(!said["summary"].as_str().unwrap().is_empty(), "{method} {path} says what it does");
             let answers = said["responses"].as_object().unwrap();
-            assert!(answers.keys().any(|status| *status < "400".to_owned()), "{method} {path} may succeed");
+            assert!(answers.keys().any(|status| status.as_str() < "400"), "{method} {path} may succeed");
             let parameters = said["parameters"].as_array().cloned().unwrap_or_default();
             let named: HashSet<_> =
                 parameters.iter().filter(|one| one["in"] == "path").map(|one| one["name"].as_str().unwrap()).collect();
