@@ -4,7 +4,7 @@ use crate::backend::{Backend as _, Put};
 use crate::codec::{self, kind};
 use crate::disk::home::{Found, Home, Identity, STORE, Safe, sync_directory};
 use crate::disk::journal::{Journal, Next, journals};
-use crate::disk::{Disk, NUMBER, number_of, table, verify};
+use crate::disk::{Disk, NUMBER, RECORDS, number_of, table, verify};
 use crate::error::{Damage, Fault, OpenError};
 use crate::{Config, Loaded, Store};
 use bytes::Bytes;
@@ -12,9 +12,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The keyspace of records, as fjall numbers it.
-const RECORDS: u64 = 1;
 
 /// What a look through a store has found.
 #[derive(Debug, Default)]
@@ -146,8 +143,14 @@ struct Left {
     newest: BTreeMap<Vec<u8>, (u64, Option<Bytes>)>,
     /// Keys that had a version in a part that is lost.
     doubtful: HashSet<Vec<u8>>,
-    /// Between these keys, a version is lost, or several.
-    gaps: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    gaps: Vec<Gap>,
+}
+
+/// Between these keys, versions up to a sequence number are lost.
+struct Gap {
+    from: Vec<u8>,
+    to: Option<Vec<u8>>,
+    sequence: u64,
 }
 
 impl Left {
@@ -170,31 +173,40 @@ impl Left {
     }
 
     fn table(&mut self, path: &Path, missing: &mut Vec<Damage>) -> Result<(), Fault> {
-        let (mut last, mut gap) = (Vec::new(), false);
+        let (mut last, mut gap, mut newest) = (Vec::new(), false, 0);
+        let first_gap = self.gaps.len();
         table::read(
             path,
             missing,
-            Some(&mut |piece| match piece {
-                table::Piece::Lost => gap = true,
-                table::Piece::Item { key, sequence, value } => {
-                    if std::mem::take(&mut gap) {
-                        self.gaps.push((last.clone(), Some(key.clone())));
+            Some(&mut |piece| {
+                match piece {
+                    table::Piece::Lost => gap = true,
+                    table::Piece::Item { key, sequence, value } => {
+                        if std::mem::take(&mut gap) {
+                            self.gaps.push(Gap { from: last.clone(), to: Some(key.clone()), sequence: 0 });
+                        }
+                        newest = newest.max(sequence);
+                        last.clone_from(&key);
+                        self.add(key, sequence, value);
                     }
-                    last.clone_from(&key);
-                    self.add(key, sequence, value);
                 }
+                true
             }),
         )?;
         if gap {
-            self.gaps.push((last, None));
+            self.gaps.push(Gap { from: last, to: None, sequence: 0 });
+        }
+        // A table is of its time: what is younger than all that can be read of it is not affected.
+        for gap in &mut self.gaps[first_gap..] {
+            gap.sequence = newest;
         }
         Ok(())
     }
 
     fn journal(&mut self, journal: &Journal, is_last: bool, safe: Safe, missing: &mut Vec<Damage>) {
-        let (mut at, mut number) = (0, None);
+        let (mut at, mut number, mut sequence) = (0, None, None);
         loop {
-            match journal.next(at) {
+            match journal.next(at, sequence) {
                 Next::End => return,
                 Next::Batch(batch) => {
                     number = number_of(journal, &batch.items).or(number);
@@ -202,7 +214,7 @@ impl Left {
                         let value = item.value.clone().map(|value| &journal.bytes[value]);
                         self.add(journal.bytes[item.key.clone()].to_vec(), batch.sequence, value);
                     }
-                    at = batch.end;
+                    (at, sequence) = (batch.end, Some(batch.sequence));
                 }
                 Next::Broken { at: wrong, what } => {
                     let next = journal.resume(at);
@@ -221,7 +233,7 @@ impl Left {
                         }
                     }
                     let Some(next) = next else { return };
-                    at = next;
+                    (at, sequence) = (next, None);
                 }
             }
         }
@@ -238,8 +250,12 @@ impl Left {
     fn records(mut self, data: &Path, missing: &mut Vec<Damage>) -> Vec<(Vec<u8>, Bytes)> {
         self.newest.remove(NUMBER);
         let gaps = std::mem::take(&mut self.gaps);
-        let in_a_gap = |key: &[u8]| {
-            gaps.iter().any(|(from, to)| from.as_slice() < key && to.as_ref().is_none_or(|to| key < to.as_slice()))
+        let in_a_gap = |key: &[u8], sequence: u64| {
+            gaps.iter().any(|gap| {
+                sequence <= gap.sequence
+                    && gap.from.as_slice() < key
+                    && gap.to.as_ref().is_none_or(|to| key < to.as_slice())
+            })
         };
         let eras: HashSet<u64> = self
             .newest
@@ -249,14 +265,14 @@ impl Left {
             .collect();
         let mut reader = codec::Reader::default();
         let mut records = Vec::new();
-        for (key, (_, value)) in self.newest {
+        for (key, (sequence, value)) in self.newest {
             let Some(value) = value else { continue };
             if key.first() == Some(&kind::ERA) {
                 records.push((key, value));
                 continue;
             }
             let name = || codec::describe(&key).unwrap_or_else(|| "a record".into());
-            if self.doubtful.contains(&key) || in_a_gap(&key) {
+            if self.doubtful.contains(&key) || in_a_gap(&key, sequence) {
                 missing.push(Damage::new(data, None, format!("lost: {}, which may have changed since", name())));
             } else if !reader.record(&key, &value).is_ok_and(|(_, era)| eras.contains(&era)) {
                 missing.push(Damage::new(data, None, format!("lost: {}, which makes no sense any more", name())));

@@ -11,6 +11,7 @@ mod get;
 mod output;
 mod publish;
 mod run;
+mod store;
 mod subs;
 mod token;
 mod trace;
@@ -58,6 +59,9 @@ enum Command {
     /// Make tokens and API keys for the web side
     #[command(subcommand)]
     Token(token::Command),
+    /// Look through a store, take it out, put it in; not while a gateway uses it
+    #[command(subcommand)]
+    Store(store::Command),
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -91,6 +95,9 @@ enum Failure {
     /// The gateway does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The store cannot be used as it is.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// What was asked for does not exist, or may not be seen, or cannot be done.
     #[error("{0}")]
     Failed(String),
@@ -107,7 +114,7 @@ impl Failure {
             Self::Config(_) => 78,
             // A reader that has seen enough, such as `head`, is not a failure.
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
-            Self::Start(StartError::Store(error)) => store_code(error),
+            Self::Start(StartError::Store(error)) | Self::Store(error) => store_code(error),
             Self::Start(_) | Self::Failed(_) | Self::Output(_) => 1,
         }
     }
@@ -145,6 +152,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Subs(command) => subs::run(&command, &mut out),
         Command::Trace(options) => trace::run(&options, &mut out),
         Command::Token(command) => token::run(&command, &mut out),
+        Command::Store(command) => store::run(&command, &mut out),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lamplighter", &mut out);
             Ok(())

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"FJL\x03";
 
+/// Sequence numbers that fjall may use for something else between two batches.
+const MOST_SKIPPED: u64 = 1 << 20;
+
 /// An item of a batch: which keyspace, which key, and its value, if it is not gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
@@ -77,12 +80,18 @@ impl Journal {
         Damage::new(&self.path, at as u64, what)
     }
 
-    /// What starts at `at`.
-    pub(crate) fn next(&self, at: usize) -> Next {
+    /// What starts at `at`, behind a batch with the sequence number `after`, if that is known.
+    pub(crate) fn next(&self, at: usize, after: Option<u64>) -> Next {
         if at >= self.bytes.len() {
             return Next::End;
         }
         match self.batch(at) {
+            // fjall's check leaves the sequence number out. They rise, with gaps now and then.
+            Ok(batch)
+                if after.is_some_and(|after| batch.sequence <= after || batch.sequence - after > MOST_SKIPPED) =>
+            {
+                Next::Broken { at, what: "the sequence number of a batch makes no sense" }
+            }
             Ok(batch) => Next::Batch(batch),
             Err((at, what)) => Next::Broken { at, what },
         }

@@ -33,6 +33,8 @@ use std::time::Duration;
 pub(crate) const NUMBER: &[u8] = b"\0";
 /// fjall's own keyspace, and that of the records.
 const KEYSPACES: [&str; 2] = ["0", "1"];
+/// The keyspace of the records, as fjall numbers it.
+pub(crate) const RECORDS: u64 = 1;
 /// So much is written to memory before it becomes a table.
 const MEMTABLE: u64 = 4 << 20;
 /// So many of these may wait for fjall's threads.
@@ -201,9 +203,10 @@ fn open(data: &Path) -> Result<Open, OpenError> {
 
 /// What fjall says while it opens or reads.
 fn broken(data: &Path, error: fjall::Error) -> OpenError {
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotFound, UnexpectedEof};
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(lsm_tree::Error::Io(error))
-            if error.kind() != io::ErrorKind::UnexpectedEof =>
+            if !matches!(error.kind(), NotFound | AlreadyExists | UnexpectedEof | InvalidData) =>
         {
             Fault::of(data, "open")(error).into()
         }
@@ -225,38 +228,47 @@ fn fault(data: &Path, doing: &'static str, error: fjall::Error) -> Fault {
 pub(crate) fn verify(data: &Path, safe: Safe) -> Result<(Vec<Damage>, Option<Damage>), Fault> {
     let (mut damages, mut tail) = (Vec::new(), None);
     let paths = journals(data)?;
-    let mut last_number = None;
+    let (mut last_number, mut sequence) = (None, None);
+    for (keyspace, path) in table::tables(data)? {
+        // The number of the batch that was the last when the table was made is the first thing in it.
+        let mut first = |piece: table::Piece<'_>| {
+            if let table::Piece::Item { key, value: Some(value), .. } = piece {
+                let number = <[u8; 8]>::try_from(value).ok().filter(|_| keyspace == RECORDS && key == NUMBER);
+                last_number = last_number.max(number.map(u64::from_be_bytes));
+            }
+            false
+        };
+        table::read(&path, &mut damages, Some(&mut first))?;
+    }
     for (index, path) in paths.iter().enumerate() {
         let journal = Journal::read(path)?;
         let mut at = 0;
         loop {
-            match journal.next(at) {
+            match journal.next(at, sequence) {
                 Next::Batch(batch) => {
-                    last_number = number_of(&journal, &batch.items).or(last_number);
+                    sequence = Some(batch.sequence);
+                    last_number = last_number.max(number_of(&journal, &batch.items));
                     at = batch.end;
                 }
                 Next::End => break,
                 Next::Broken { at: wrong, what } => {
                     let is_last = index + 1 == paths.len();
-                    let was_safe = last_number.is_some_and(|number| number < safe.batch) || safe.clean;
-                    if is_last && !was_safe {
+                    let was_safe = last_number.unwrap_or(0) < safe.batch || safe.clean;
+                    if is_last && !was_safe && damages.is_empty() {
                         tail = Some(journal.damage(at, what));
                         break;
                     }
                     damages.push(journal.damage(wrong, what));
                     let Some(next) = journal.resume(at) else { break };
-                    at = next;
+                    (at, sequence) = (next, None);
                 }
             }
         }
         let end = journal.bytes.len() as u64;
-        if index + 1 == paths.len() && damages.is_empty() && last_number.is_some_and(|number| number < safe.batch) {
+        if index + 1 == paths.len() && damages.is_empty() && last_number.unwrap_or(0) < safe.batch {
             let what = format!("the file ends here, but batch {} was safe", safe.batch);
             damages.push(Damage::new(path, end, what));
         }
-    }
-    for (_, path) in table::tables(data)? {
-        table::read(&path, &mut damages, None)?;
     }
     // Without this fjall takes a keyspace for one that was never finished, and removes it.
     for keyspace in KEYSPACES.iter().filter(|_| safe.batch > 0) {
@@ -285,7 +297,9 @@ fn behind(data: &Path, number: u64) -> Result<Option<(PathBuf, u64)>, Fault> {
     let Some(path) = journals(data)?.pop() else { return Ok(None) };
     let journal = Journal::read(&path)?;
     let mut at = 0;
-    while let Next::Batch(batch) = journal.next(at) {
+    let mut sequence = None;
+    while let Next::Batch(batch) = journal.next(at, sequence) {
+        sequence = Some(batch.sequence);
         if number_of(&journal, &batch.items).is_some_and(|found| found > number) {
             break;
         }

@@ -49,8 +49,8 @@ pub(crate) enum Piece<'a> {
     Lost,
 }
 
-/// Takes them.
-pub(crate) type Take<'a> = Option<&'a mut dyn FnMut(Piece<'_>)>;
+/// Takes them, until it says no.
+pub(crate) type Take<'a> = Option<&'a mut dyn FnMut(Piece<'_>) -> bool>;
 
 /// Verifies every block of a table; with `take`, hands over what it holds.
 pub(crate) fn read(path: &Path, damages: &mut Vec<Damage>, mut take: Take<'_>) -> Result<(), Fault> {
@@ -88,26 +88,32 @@ fn section(
         match Block::from_reader(&mut &bytes[at..to], CompressionType::None) {
             Ok(block) => {
                 at += HEAD + block.header.data_length as usize;
-                if let (Some(take), true) = (take.as_mut(), is_data && block.header.block_type == BlockType::Data) {
-                    let block = DataBlock::new(block);
-                    let data = &block.inner.data;
-                    for item in block.iter() {
-                        let mut key = item.prefix.map_or(Vec::new(), |prefix| data[prefix.0..prefix.1].to_vec());
-                        key.extend_from_slice(&data[item.key.0..item.key.1]);
-                        let value = item.value.filter(|_| item.value_type == ValueType::Value);
-                        let value = value.map(|value| &data[value.0..value.1]);
-                        take(Piece::Item { key, sequence: item.seqno, value });
-                    }
+                if is_data && block.header.block_type == BlockType::Data && take.is_some() {
+                    hand_over(&DataBlock::new(block), take);
                 }
             }
             Err(_) => {
                 damages.push(Damage::new(path, at as u64, "the check of a block fails"));
-                if let (Some(take), true) = (take.as_mut(), is_data) {
-                    take(Piece::Lost);
+                if is_data && take.as_mut().is_some_and(|take| !take(Piece::Lost)) {
+                    *take = None;
                 }
                 let next = bytes[at + 1..to].windows(MAGIC.len()).position(|window| window == MAGIC);
                 at = next.map_or(to, |next| at + 1 + next);
             }
+        }
+    }
+}
+
+fn hand_over(block: &DataBlock, take: &mut Take<'_>) {
+    let data = &block.inner.data;
+    for item in block.iter() {
+        let mut key = item.prefix.map_or(Vec::new(), |prefix| data[prefix.0..prefix.1].to_vec());
+        key.extend_from_slice(&data[item.key.0..item.key.1]);
+        let value = item.value.filter(|_| item.value_type == ValueType::Value);
+        let value = value.map(|value| &data[value.0..value.1]);
+        if take.as_mut().is_some_and(|take| !take(Piece::Item { key, sequence: item.seqno, value })) {
+            *take = None;
+            return;
         }
     }
 }
