@@ -592,9 +592,9 @@ impl Bus {
     /// does not know the newest tag, so that any of its tags will do next time.
     pub fn undo(&mut self, now: Time, address: &str, package: PackageId, tag: EntityTag, created: bool) {
         let Some(id) = self.find(address, package) else { return };
-        let Some(place) = self.at(id).publications.iter().position(|one| one.tag == tag && !one.derived) else {
-            return;
-        };
+        // It may have been modified since, which then was not promised either.
+        let fits = |one: &Publication| one.tag.publication() == tag.publication() && !one.derived;
+        let Some(place) = self.at(id).publications.iter().position(fits) else { return };
         if created {
             self.withdraw(now, id, place, "undone: not stored");
         } else {

@@ -5,6 +5,7 @@
 //! whom somebody says something. Streams did not outlive us: a subscription over one is dormant until the phone comes
 //! back.
 
+use super::deliver::RESERVE;
 use super::target::again;
 use super::{Restart, towards};
 use crate::engine::Engine;
@@ -63,6 +64,8 @@ impl Engine {
             Some(listener) => Flow { listener: listener as u8, ..flow },
             None => towards(&config.listeners, flow, record.transport, record.remote).ok_or(Unusable)?,
         };
+        // While the store failed, and for a last NOTIFY, more may have been sent than it was told.
+        let beyond = record.reserved + RESERVE;
         let notifier = &mut self.notifier;
         let room = config.limits.subscriptions.saturating_mul(2);
         let taken = |index: u32| matches!(notifier.subscriptions.get(index as usize), Some(Some(_)));
@@ -102,13 +105,13 @@ impl Engine {
                 how: Rendering { format, view: View::Full, profile: profile.0 },
                 entity: record.entity.clone(),
                 head,
-                cseq: record.reserved,
-                reserved: record.reserved.max(1),
-                safe: record.reserved,
+                cseq: beyond,
+                reserved: beyond,
+                safe: beyond,
                 held: false,
                 // The answer may be lost, and the request come again.
                 remote_cseq: record.remote_cseq.saturating_sub(1),
-                version: record.reserved,
+                version: beyond,
                 until: record.until,
                 stored: record.until,
                 flow,
