@@ -12,33 +12,29 @@
 
 import { actionOf, copy, follow, linkOf } from './action.js';
 import { Alerts, newsOf } from './alerts.js';
+import { Announcer } from './announcer.js';
 import { HelpWindow, HoverCard, KeyWindow } from './details.js';
 import { readDirectory } from './directory.js';
 import { Feed } from './feed.js';
+import { Filters } from './filters.js';
 import { Grid } from './grid.js';
 import { Language } from './i18n.js';
 import { lamp, logo, sign } from './icons.js';
-import { partyOf } from './key.js';
 import { MeWindow, Status } from './me.js';
 import { FAVOURITES, Memory } from './memory.js';
 import { Menu } from './menu.js';
 import { Server } from './server.js';
 import { SettingsWindow } from './settings.js';
 import { SignIn } from './signin.js';
-import { KINDS, STATES, Store, addressOf } from './store.js';
+import { KINDS, Store, addressOf } from './store.js';
 import { styleSheet } from './style.js';
 import { PageWindow, TabBar, tabsOf } from './tabs.js';
 import { themeSheet } from './theme.js';
-import { SORTS, View, countStates, isSteady } from './view.js';
+import { SORTS, View, isSteady } from './view.js';
 import { nameButton } from './window.js';
 
-/** Time between two sentences for those who listen. */
-const ANNOUNCE_MS = 2000;
-const TOAST_MS = 4000;
 /** How old a directory may be when the connection comes back. */
 const DIRECTORY_MS = 60_000;
-/** States whose filter shows only when a key is in it. */
-const RARE = new Set(['parked', 'unknown']);
 const BONES = 24;
 
 const TEMPLATE = `
@@ -63,7 +59,7 @@ const TEMPLATE = `
       <button class="plain again" type="button" hidden></button>
       <span class="count"></span>
     </div>
-    <div class="body">
+    <div class="stage">
       <div class="grid" tabindex="0" part="grid"></div>
       <div class="bones" aria-hidden="true">${'<i></i>'.repeat(BONES)}</div>
       <div class="nothing" hidden><p></p><button class="plain" type="button"></button></div>
@@ -94,7 +90,8 @@ export class BlfPanel extends HTMLElement {
   #signIn;
   #tabBar;
   #alerts = new Alerts();
-  #chips = new Map();
+  #filters;
+  #announcer;
   #wish = { query: '', states: new Set(), sort: undefined };
   #tab = 'all';
   #groups = [];
@@ -105,9 +102,6 @@ export class BlfPanel extends HTMLElement {
   #heard = new Map();
   #frame = 0;
   #ticking = 0;
-  #toSay = new Map();
-  #saying = 0;
-  #toasting = 0;
   #listeners;
   #wakeLock;
 
@@ -138,13 +132,14 @@ export class BlfPanel extends HTMLElement {
     this.#menu = new Menu(panel);
     this.#help = new HelpWindow(panel);
     this.#page = new PageWindow(panel);
-    this.#me = new MeWindow(panel, new Status((t, members) => this.#feed.command(t, members)), (text) => this.#tell(this.#language.say(text)));
+    this.#me = new MeWindow(panel, new Status((t, members) => this.#feed.command(t, members)), (text) => this.#announcer.tell(this.#language.say(text)));
+    this.#announcer = new Announcer(this.#find('[aria-live]'), this.#find('.toast'), () => this.#look);
+    this.#filters = new Filters(this.#find('.chips'), (state) => this.#choose(state));
     this.#signIn = new SignIn(async (token) => {
       await this.#server.signIn(token);
       this.#feed.retry();
     });
-    this.#find('.body').append(this.#signIn.element);
-    this.#buildChips();
+    this.#find('.stage').append(this.#signIn.element);
     this.#buildTools();
   }
 
@@ -196,9 +191,10 @@ export class BlfPanel extends HTMLElement {
     this.#listeners.abort();
     this.#feed.stop();
     this.#wakeLock?.release();
-    for (const timer of [this.#ticking, this.#saying, this.#toasting]) clearTimeout(timer);
+    this.#announcer.stop();
+    clearTimeout(this.#ticking);
     cancelAnimationFrame(this.#frame);
-    this.#frame = this.#saying = 0;
+    this.#frame = 0;
   }
 
   attributeChangedCallback(name) {
@@ -221,7 +217,7 @@ export class BlfPanel extends HTMLElement {
     this.#store = new Store();
     this.#changed.clear();
     this.#heard.clear();
-    this.#toSay.clear();
+    this.#announcer.stop();
     this.#unranked = true;
     this.#server = new Server({
       src: this.getAttribute('src') ?? '/v1/feed',
@@ -263,7 +259,7 @@ export class BlfPanel extends HTMLElement {
     this.#changed.clear();
     if (!this.#unranked && isSteady(this.#chosen)) {
       this.#grid.update(changed.map((r) => keys.get(r)), this.#now());
-      this.#count(this.#members());
+      this.#filters.draw(this.#members(), this.#wish.states, this.#language);
     } else {
       this.#show();
     }
@@ -344,7 +340,7 @@ export class BlfPanel extends HTMLElement {
     this.#grid.restyle(this.#look);
     this.#grid.show(shown, this.#now());
     this.#tabBar.draw(this.#tabs, id, this.#language, this.#locked);
-    this.#count(members);
+    this.#filters.draw(members, this.#wish.states, this.#language);
     const select = this.#find('select');
     select.querySelector('[value="own"]').hidden = place === undefined && wish.only === undefined;
     select.value = wish.sort;
@@ -362,21 +358,6 @@ export class BlfPanel extends HTMLElement {
     this.#find('.panel').classList.toggle('outside', signingIn && waiting);
     this.#signIn.show(signingIn);
     this.#drawMe();
-  }
-
-  #count(members) {
-    const counts = countStates(members);
-    for (const [state, chip] of this.#chips) {
-      const count = state ? counts[state] : members.length;
-      const pressed = state ? this.#wish.states.has(state) : this.#wish.states.size === 0;
-      const drawn = `${count} ${pressed} ${this.#language.tag}`;
-      if (chip.drawn === drawn) continue;
-      chip.drawn = drawn;
-      chip.element.dataset.count = count;
-      chip.element.setAttribute('aria-pressed', pressed);
-      chip.element.hidden = RARE.has(state) && count === 0 && !pressed;
-      chip.count.textContent = this.#language.number(count);
-    }
   }
 
   /** @returns {import('./key.js').Look & {locked: boolean, arranges: boolean}} */
@@ -468,7 +449,7 @@ export class BlfPanel extends HTMLElement {
     nameButton(this.#find('.settings'), say('settings'));
     this.#find('label.sort span').textContent = say('sort');
     for (const option of this.#find('select').options) option.textContent = say(`sort_${option.value}`);
-    for (const [state, chip] of this.#chips) chip.words.textContent = say(state || 'all');
+    this.#filters.translate(language);
     this.#find('.again').textContent = say('retry');
     this.#find('.nothing button').textContent = say('show_all');
     this.#signIn.translate(say);
@@ -497,7 +478,7 @@ export class BlfPanel extends HTMLElement {
   #hear(r, before, after, isNews) {
     const rang = before?.state === 'ringing';
     const rings = after?.state === 'ringing';
-    if (rang && !rings) this.#toSay.delete(r);
+    if (rang && !rings) this.#announcer.rests(r);
     if (!isNews) return;
     const watched = this.#memory.watched;
     const news = newsOf(before, after);
@@ -505,33 +486,7 @@ export class BlfPanel extends HTMLElement {
     if (!rings || rang) return;
     const dear = [...watched, ...this.#memory.keysOf(FAVOURITES)];
     if (dear.length && !dear.includes(r)) return;
-    this.#toSay.set(r, after);
-    this.#saying ||= setTimeout(() => this.#announce());
-  }
-
-  /** One sentence, at most each two seconds, and only on what rings still. */
-  #announce() {
-    this.#saying = 0;
-    const language = this.#language;
-    const keys = [...this.#toSay.values()];
-    this.#toSay.clear();
-    if (keys.length === 0) return;
-    const [key] = keys;
-    const who = partyOf(key.call?.remote, language, (uri) => this.#nameOf(uri));
-    const places = { who: key.name || key.user, from: language.say('from', { who }), n: keys.length };
-    const sentence = keys.length > 1 ? 'ring_many' : who ? 'rings' : 'rings_plain';
-    this.#find('[aria-live]').textContent = language.say(sentence, places);
-    this.#saying = setTimeout(() => this.#announce(), ANNOUNCE_MS);
-  }
-
-  /** Says what has come of what someone did. */
-  #tell(text) {
-    const toast = this.#find('.toast');
-    toast.textContent = this.#find('[aria-live]').textContent = text;
-    toast.hidePopover();
-    toast.showPopover();
-    clearTimeout(this.#toasting);
-    this.#toasting = setTimeout(() => toast.hidePopover(), TOAST_MS);
+    this.#announcer.rings(after);
   }
 
   // --- what people do
@@ -548,14 +503,14 @@ export class BlfPanel extends HTMLElement {
     if (this.#feed.features.has('act')) {
       const device = this.#memory.look.me;
       const command = { action, r, ...(action === 'pickup' && { call: key.call?.id }), ...(device && { device }) };
-      const done = () => this.#tell(this.#language.say(`asked_${action}`, { who }));
-      this.#feed.command('act', command).then(done, (error) => this.#tell(this.#language.say('act_failed', { detail: error.message })));
+      const done = () => this.#announcer.tell(this.#language.say(`asked_${action}`, { who }));
+      this.#feed.command('act', command).then(done, (error) => this.#announcer.tell(this.#language.say('act_failed', { detail: error.message })));
     } else if (action === 'pickup') {
       // No link fetches a call; what can be done is shown.
       this.#describe(r);
     } else {
       follow(linkOf(r, this.getAttribute('dial')));
-      this.#tell(this.#language.say('calling', { who }));
+      this.#announcer.tell(this.#language.say('calling', { who }));
     }
   }
 
@@ -567,7 +522,7 @@ export class BlfPanel extends HTMLElement {
 
   async #copy(r) {
     const done = await copy(this.#store.keys.get(r)?.user ?? '');
-    this.#tell(this.#language.say(done ? 'copied' : 'copy_failed'));
+    this.#announcer.tell(this.#language.say(done ? 'copied' : 'copy_failed'));
   }
 
   #openMenu(r, x, y) {
@@ -633,7 +588,7 @@ export class BlfPanel extends HTMLElement {
     this.#memory.move(place, r, at);
     const keys = this.#memory.keysOf(place);
     const { name, user } = this.#store.keys.get(r);
-    this.#find('[aria-live]').textContent = this.#language.say('moved', { who: name || user, n: keys.indexOf(r) + 1, total: keys.length });
+    this.#announcer.say(this.#language.say('moved', { who: name || user, n: keys.indexOf(r) + 1, total: keys.length }));
   }
 
   #redrawDetails(anyway = false) {
@@ -700,23 +655,6 @@ export class BlfPanel extends HTMLElement {
 
   #find(selector) {
     return this.#root.querySelector(selector);
-  }
-
-  #buildChips() {
-    for (const state of ['', ...STATES]) {
-      const element = document.createElement('button');
-      const [words, count] = [document.createElement('span'), document.createElement('b')];
-      element.type = 'button';
-      element.className = state ? 'chip' : 'chip every';
-      if (state) {
-        element.dataset.state = state;
-        element.append(lamp(state));
-      }
-      element.append(words, count);
-      element.addEventListener('click', () => this.#choose(state));
-      this.#find('.chips').append(element);
-      this.#chips.set(state, { element, words, count, drawn: '' });
-    }
   }
 
   #choose(state) {

@@ -66,7 +66,7 @@ const css = `
   .connection[data-phase="refused"] { color: var(--bad); background: var(--bad-ground); font-weight: 600; }
 
   /* Keys */
-  .body { position: relative; display: flex; flex: 1 1 auto; min-block-size: 0; }
+  .stage { position: relative; display: flex; flex: 1 1 auto; min-block-size: 0; }
   .grid { position: relative; flex: 1 1 auto; min-inline-size: 0; overflow: hidden auto; padding: .5rem 1rem 1rem; overscroll-behavior: contain; font-size: calc(.9375rem * var(--blf-scale, 1)); }
   .grid:focus-visible { outline-offset: -3px; }
   .sizer { position: relative; }
