@@ -35,6 +35,9 @@ pub(super) struct Options {
     /// One JSON object a line, as the feed has it
     #[arg(long)]
     json: bool,
+    /// Every state, not only the newest when several come at once
+    #[arg(long)]
+    every: bool,
     #[command(flatten)]
     gateway: Gateway,
 }
@@ -93,7 +96,7 @@ struct End {
 }
 
 async fn session(stream: &mut Stream, options: &Options, feed: &mut Feed, out: &mut Output) -> Result<End, Failure> {
-    for frame in feed.begin(&options.selectors, &options.kind) {
+    for frame in feed.begin(&options.selectors, &options.kind, options.every, options.gateway.token()) {
         if stream.send(Message::text(frame.to_string())).await.is_err() {
             return Ok(End::default());
         }
@@ -126,7 +129,7 @@ fn refused(frame: Option<CloseFrame>) -> Option<Failure> {
     let frame = frame?;
     let code = u16::from(frame.code);
     let why = format!("the gateway closed the feed: {code} {}", super::output::clean(&frame.reason));
-    matches!(code, 4400 | 4401 | 4403 | 4404).then_some(Failure::Failed(why))
+    matches!(code, 4400 | 4401 | 4403 | 4404 | 4409).then_some(Failure::Failed(why))
 }
 
 /// What a frame means.
@@ -163,13 +166,19 @@ impl Default for Feed {
 
 impl Feed {
     /// The frames that a connection begins with.
-    fn begin(&mut self, selectors: &[String], kinds: &[String]) -> [Value; 2] {
+    fn begin(&mut self, selectors: &[String], kinds: &[String], every: bool, token: Option<&str>) -> [Value; 2] {
         self.snapshot = None;
         let client = concat!("lamplighter/", env!("CARGO_PKG_VERSION"));
-        let hello = json!({"t": "hello", "id": 1, "client": client});
+        let mut hello = json!({"t": "hello", "id": 1, "client": client});
+        if let Some(token) = token {
+            hello["token"] = json!(token);
+        }
         let mut sub = json!({"t": "sub", "id": 2, "sub": "watch", "r": selectors});
         if !kinds.is_empty() {
             sub["kinds"] = json!(kinds);
+        }
+        if every {
+            sub["mode"] = json!("all");
         }
         if let Some(cursor) = &self.cursor {
             sub["cursor"] = json!(cursor);
@@ -204,6 +213,9 @@ impl Feed {
             Some("upd") => {
                 items.into_iter().for_each(|item| self.learn(item, &mut events));
                 self.advance(&frame);
+            }
+            Some("reset") if frame["reason"] == "forbidden" => {
+                events.push(Event::Refused("the token no longer allows to watch this".to_owned()));
             }
             Some("reset") => self.snapshot = Some(HashSet::new()),
             Some("error") => events.push(Event::Refused(problem(&frame))),
@@ -271,7 +283,7 @@ mod tests {
     #[test]
     fn a_snapshot_and_then_changes() {
         let mut feed = Feed::default();
-        assert!(feed.begin(&["*".into()], &[])[1].get("cursor").is_none());
+        assert!(feed.begin(&["*".into()], &[], false, None)[1].get("cursor").is_none());
         subscribed(&mut feed, false);
         let shown = read(&mut feed, json!({"t": "snap", "items": [item("sip:1@b", "idle")], "more": true}));
         assert_eq!(shown, [Event::Show(item("sip:1@b", "idle"))]);
@@ -279,8 +291,9 @@ mod tests {
         assert_eq!(feed.cursor.as_deref(), Some("e.5"));
         let shown = read(&mut feed, json!({"t": "upd", "items": [item("sip:1@b", "busy")], "cursor": "e.6"}));
         assert_eq!(shown, [Event::Show(item("sip:1@b", "busy"))]);
-        let begin = feed.begin(&["*".into()], &["dialog".into()]);
+        let begin = feed.begin(&["*".into()], &["dialog".into()], true, Some("secret"));
         assert_eq!((&begin[1]["cursor"], &begin[1]["kinds"]), (&json!("e.6"), &json!(["dialog"])));
+        assert_eq!((&begin[0]["token"], &begin[1]["mode"]), (&json!("secret"), &json!("all")));
     }
 
     #[test]
@@ -289,7 +302,7 @@ mod tests {
         subscribed(&mut feed, false);
         let items = [item("sip:1@b", "idle"), item("sip:2@b", "idle")];
         read(&mut feed, json!({"t": "snap", "items": items, "more": false, "cursor": "e.5"}));
-        feed.begin(&[], &[]);
+        feed.begin(&[], &[], false, None);
         subscribed(&mut feed, true);
         let gone = json!({"r": "sip:2@b", "k": "dialog", "gone": true, "reason": "expired"});
         let shown = read(&mut feed, json!({"t": "snap", "items": [gone.clone()], "more": false, "cursor": "e.7"}));
@@ -303,7 +316,7 @@ mod tests {
         subscribed(&mut feed, false);
         let items = [item("sip:1@b", "idle"), item("sip:2@b", "idle")];
         read(&mut feed, json!({"t": "snap", "items": items, "more": false, "cursor": "e.5"}));
-        feed.begin(&[], &[]);
+        feed.begin(&[], &[], false, None);
         subscribed(&mut feed, false);
         let items = [item("sip:1@b", "idle"), item("sip:3@b", "busy")];
         let shown = read(&mut feed, json!({"t": "snap", "items": items, "more": false, "cursor": "f.2"}));
@@ -320,6 +333,8 @@ mod tests {
         assert_eq!(read(&mut feed, error), [Event::Refused(why)]);
         let leaving = [Event::Leaving(Duration::from_secs(2))];
         assert_eq!(read(&mut feed, json!({"t": "bye", "code": "server_shutdown", "retry_ms": 2000})), leaving);
+        let lost = read(&mut feed, json!({"t": "reset", "sub": "watch", "reason": "forbidden"}));
+        assert!(matches!(&lost[..], [Event::Refused(_)]) && feed.snapshot.is_none());
         assert_eq!(read(&mut feed, json!({"t": "later", "items": [1]})), []);
         assert_eq!(feed.read("{"), []);
         read(&mut feed, json!({"t": "ok", "id": 1, "heartbeat_s": 25}));
@@ -330,6 +345,7 @@ mod tests {
     fn some_ends_are_final() {
         let close = |code: u16| refused(Some(CloseFrame { code: code.into(), reason: "why".into() }));
         assert_eq!(close(4401).map(|failure| failure.code()), Some(1));
+        assert_eq!(close(4409).map(|failure| failure.code()), Some(1));
         assert!(close(1001).is_none() && close(4408).is_none() && refused(None).is_none());
     }
 }
