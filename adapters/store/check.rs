@@ -225,11 +225,10 @@ impl Left {
                     missing.push(journal.damage(wrong, what));
                     for item in journal.items(at, end) {
                         let key = &journal.bytes[item.key];
-                        if key != NUMBER && key.first() != Some(&kind::ERA) {
-                            if let Some(name) = codec::describe(key) {
-                                missing.push(journal.damage(at, format!("lost: {name}")));
-                                self.doubtful.insert(key.to_vec());
-                            }
+                        let name = codec::describe(key).filter(|_| key.first() != Some(&kind::ERA));
+                        if let Some(name) = name {
+                            missing.push(journal.damage(at, format!("lost: {name}")));
+                            self.doubtful.insert(key.to_vec());
                         }
                     }
                     let Some(next) = next else { return };

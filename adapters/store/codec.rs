@@ -8,7 +8,7 @@ use lamplighter_model::record::{PublicationRecord, ResidueRecord, ResourceRecord
 use lamplighter_model::{EntityTag, Record, Time, Transport};
 use prost::Message;
 use prost::encoding::{decode_varint, encode_varint};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 /// The newest format of values that is known here.
@@ -380,7 +380,7 @@ fn read_socket(bytes: &[u8]) -> Result<SocketAddr, Unreadable> {
     Ok(match ip {
         IpAddr::V6(ip) if rest.len() == 8 => {
             let scope = rest.get_u32();
-            SocketAddrV6::new(Ipv6Addr::from(ip), port, rest.get_u32(), scope).into()
+            SocketAddrV6::new(ip, port, rest.get_u32(), scope).into()
         }
         ip => SocketAddr::new(ip, port),
     })

@@ -93,10 +93,10 @@ impl Worker {
             self.take();
             let sync_is_due = self.written_at.is_some_and(|at| stopping || began >= at + self.it.sync_within);
             if !self.batch.is_empty() || sync_is_due {
-                if let Err(fault) = self.keep(sync_is_due) {
-                    if !self.recover(fault) {
-                        return;
-                    }
+                if let Err(fault) = self.keep(sync_is_due)
+                    && !self.recover(fault)
+                {
+                    return;
                 }
                 self.count();
                 self.pause(began + GATHER);

@@ -142,6 +142,7 @@ impl Lines<'_> {
 /// One line.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Line {
     Store {
         format: u64,

@@ -214,7 +214,7 @@ fn cpu() -> Result<f64> {
 
 fn resident() -> Result<u64> {
     let text = fs::read_to_string("/proc/self/statm")?;
-    Ok(text.split(' ').nth(1).ok_or("no statm")?.parse::<u64>()? * 4096 >> 20)
+    Ok((text.split(' ').nth(1).ok_or("no statm")?.parse::<u64>()? * 4096) >> 20)
 }
 
 /// Bytes on the disk below `path`.
