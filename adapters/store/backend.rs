@@ -41,10 +41,10 @@ pub(crate) trait Backend: Send {
 /// What an engine holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Usage {
-    /// Keys.
+    /// Keys; about, older versions may count.
     pub(crate) keys: u64,
-    /// Bytes of the newest versions of all keys.
+    /// Bytes of these, about.
     pub(crate) live_bytes: u64,
-    /// Bytes in files.
+    /// Bytes on the disk.
     pub(crate) disk_bytes: u64,
 }

@@ -214,8 +214,8 @@ impl Counts {
         add("gauge", "store_kept_records", "Records kept in memory until the disk has them.", &get(&self.kept));
         let forgotten = "Records of which only the end could be kept while the store failed.";
         add("counter", "store_forgotten_total", forgotten, &get(&self.forgotten));
-        add("gauge", "store_keys", "Records in the store.", &get(&self.keys));
-        add("gauge", "store_live_bytes", "Bytes of these records.", &get(&self.live_bytes));
-        add("gauge", "store_disk_bytes", "Bytes in the store's files.", &get(&self.disk_bytes));
+        add("gauge", "store_keys", "Records in the store, about.", &get(&self.keys));
+        add("gauge", "store_live_bytes", "Bytes of these records, about.", &get(&self.live_bytes));
+        add("gauge", "store_disk_bytes", "Bytes that the store takes on the disk.", &get(&self.disk_bytes));
     }
 }

@@ -22,7 +22,7 @@ use home::{Found, Home, Identity, SAFE, Safe};
 use journal::{Journal, Next, journals};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -387,9 +387,11 @@ impl Backend for Disk {
     }
 
     fn usage(&self) -> Usage {
-        let Some(Open { records, database }) = &self.open else { return Usage::default() };
+        let Some(Open { records, .. }) = &self.open else { return Usage::default() };
         let live_bytes = records.disk_space();
-        let keys = records.approximate_len() as u64;
-        Usage { keys, live_bytes, disk_bytes: database.disk_space().unwrap_or(live_bytes) }
+        // Journals are made with room that is not on the disk yet.
+        let journals = journals(&self.home.data()).unwrap_or_default();
+        let journals: u64 = journals.iter().filter_map(|path| Some(fs::metadata(path).ok()?.blocks() * 512)).sum();
+        Usage { keys: records.approximate_len() as u64, live_bytes, disk_bytes: live_bytes + journals }
     }
 }
