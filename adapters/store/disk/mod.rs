@@ -5,7 +5,7 @@
 //! - Every batch carries its number, and `SAFE` names the last one that was synced. fjall cuts off whatever it
 //!   cannot read at the end of its journal; so the journals are read before it sees them, and it is not let near one
 //!   that is broken before that point. Tables are verified block by block.
-//! - fjall's own threads are given their turn: a writer that never pauses would starve them, and memory and journals
+//! - fjall's own thread is given its turn: a writer that never pauses would starve it, and memory and journals
 //!   would grow without a bound.
 
 pub(crate) mod home;
@@ -37,9 +37,9 @@ const KEYSPACES: [&str; 2] = ["0", "1"];
 pub(crate) const RECORDS: u64 = 1;
 /// So much is written to memory before it becomes a table.
 const MEMTABLE: u64 = 4 << 20;
-/// So many of these may wait for fjall's threads.
-const WAITING: usize = 1;
-/// How long a write may wait for them.
+/// So many of these may wait for fjall's thread.
+const WAITING: usize = 2;
+/// How long a write may wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The store's files, open.
@@ -163,12 +163,12 @@ impl Open {
         Ok(bytes.and_then(|bytes| <[u8; 8]>::try_from(&bytes[..]).ok()).map_or(0, u64::from_be_bytes))
     }
 
-    /// Turns the memtable into a table, and waits until fjall's threads have caught up.
+    /// Turns the memtable into a table, and waits until fjall's thread has caught up.
     fn rotate(&self) -> fjall::Result<()> {
         let waits = |open: &Self| open.records.sealed_memtable_count() > WAITING || open.records.l0_table_count() > 12;
         let since = crate::keeper::clock();
         while waits(self) && crate::keeper::clock() < since + PATIENCE {
-            // Says whether its threads have failed.
+            // Says whether its thread has failed.
             self.database.persist(PersistMode::Buffer)?;
             thread::park_timeout(Duration::from_millis(1));
         }
@@ -189,7 +189,8 @@ fn open(data: &Path) -> Result<Open, OpenError> {
             .cache_size(1 << 20)
             .max_cached_files(Some(64))
             .max_journaling_size(64 << 20)
-            .worker_threads(2)
+            // With two, one of them spins while the other one compacts.
+            .worker_threads(1)
             .manual_journal_persist(true)
             .open()?;
         let records = database.keyspace("records", config)?;
