@@ -16,6 +16,7 @@ use crate::backend::{Backend, Each, Put, Usage};
 use crate::codec::kind;
 use crate::error::{Damage, Fault, OpenError};
 use bytes::Bytes;
+use fjall::AbstractTree as _;
 use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use home::{Found, Home, Identity, SAFE, Safe};
@@ -37,6 +38,9 @@ const KEYSPACES: [&str; 2] = ["0", "1"];
 pub(crate) const RECORDS: u64 = 1;
 /// So much is written to memory before it becomes a table.
 const MEMTABLE: u64 = 4 << 20;
+/// fjall keeps a journal until it has 64 MB; at this many bytes ours is emptied, so that it is no multiple of a small
+/// store. It takes some ten milliseconds, so it is not done often.
+const JOURNAL: u64 = 32 << 20;
 /// So many of these may wait for fjall's thread.
 const WAITING: usize = 2;
 /// How long a write may wait for it.
@@ -54,6 +58,8 @@ pub(crate) struct Disk {
     batch: u64,
     /// Bytes written since the last memtable became a table.
     since_rotation: u64,
+    /// Bytes written since the journal was emptied.
+    in_journal: u64,
 }
 
 struct Open {
@@ -126,7 +132,16 @@ impl Disk {
         // What the last life wrote and did not sync counts from now on.
         open.database.persist(PersistMode::SyncAll).map_err(|error| fault(&data, "sync", error))?;
         let safe = Safe { batch, ..safe };
-        Ok(Self { home, identity, safe_file, safe, open: Some(open), batch, since_rotation: 0 })
+        Ok(Self {
+            home,
+            identity,
+            safe_file,
+            safe,
+            open: Some(open),
+            batch,
+            since_rotation: 0,
+            in_journal: JOURNAL / 2,
+        })
     }
 
     /// Makes a table of everything so far, and waits for it.
@@ -150,6 +165,46 @@ impl Disk {
         self.open.as_ref().ok_or_else(|| Fault::of(&self.home.data(), "write")(closed()))
     }
 
+    /// Makes tables of everything, and empties the journal, of which nothing is needed then. If fjall takes too long,
+    /// it is left for later.
+    fn empty_journal(&mut self) -> Result<(), Fault> {
+        let data = self.home.data();
+        self.in_journal = JOURNAL / 2;
+        let open = self.opened()?;
+        open.rotate().map_err(|error| fault(&data, "write", error))?;
+        open.wait(|records| records.sealed_memtable_count() > 0).map_err(|error| fault(&data, "write", error))?;
+        self.since_rotation = 0;
+        // Only what tables say counts: they and the list of them are synced when they are made.
+        let tree = &self.opened()?.records.tree;
+        let all_in_tables = tree.get_highest_memtable_seqno().is_none() && tree.get_highest_persisted_seqno().is_some();
+        if !all_in_tables || journals(&data)?.len() != 1 {
+            return Ok(());
+        }
+        self.open = None;
+        if let Some(path) = journals(&data)?.pop() {
+            cut(&path, 0)?;
+        }
+        self.reopen()?;
+        self.in_journal = 0;
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        let data = self.home.data();
+        self.open = Some(open(&data).map_err(|error| match error {
+            OpenError::Io { fault } => fault,
+            error => Fault::of(&data, "open")(io::Error::other(error.to_string())),
+        })?);
+        let found = self.opened()?.number().map_err(|error| fault(&data, "read", error))?;
+        if found < self.safe.batch {
+            let error =
+                io::Error::other(format!("batch {} was safe, and the last one there is {found}", self.safe.batch));
+            return Err(Fault::of(&data, "open")(error));
+        }
+        self.batch = found;
+        Ok(())
+    }
+
     fn write_safe(&mut self, safe: Safe) -> Result<(), Fault> {
         self.home.write_safe(&self.safe_file, self.identity.key, safe)?;
         self.safe = safe;
@@ -163,16 +218,21 @@ impl Open {
         Ok(bytes.and_then(|bytes| <[u8; 8]>::try_from(&bytes[..]).ok()).map_or(0, u64::from_be_bytes))
     }
 
-    /// Turns the memtable into a table, and waits until fjall's thread has caught up.
+    /// Turns the memtable into a table, when fjall's thread has caught up.
     fn rotate(&self) -> fjall::Result<()> {
-        let waits = |open: &Self| open.records.sealed_memtable_count() > WAITING || open.records.l0_table_count() > 12;
+        self.wait(|records| records.sealed_memtable_count() > WAITING || records.l0_table_count() > 12)?;
+        self.records.rotate_memtable().map(drop)
+    }
+
+    /// Gives fjall's thread time, within bounds.
+    fn wait(&self, is_behind: impl Fn(&Keyspace) -> bool) -> fjall::Result<()> {
         let since = crate::keeper::clock();
-        while waits(self) && crate::keeper::clock() < since + PATIENCE {
+        while is_behind(&self.records) && crate::keeper::clock() < since + PATIENCE {
             // Says whether its thread has failed.
             self.database.persist(PersistMode::Buffer)?;
             thread::park_timeout(Duration::from_millis(1));
         }
-        self.records.rotate_memtable().map(drop)
+        Ok(())
     }
 }
 
@@ -331,7 +391,9 @@ impl Backend for Disk {
     fn write(&mut self, puts: &[Put]) -> Result<(), Fault> {
         let data = self.home.data();
         let open = self.opened()?;
-        if self.since_rotation >= MEMTABLE {
+        if self.in_journal >= JOURNAL {
+            self.empty_journal()?;
+        } else if self.since_rotation >= MEMTABLE {
             open.rotate().map_err(|error| fault(&data, "write", error))?;
             self.since_rotation = 0;
         }
@@ -353,6 +415,7 @@ impl Backend for Disk {
         batch.commit().map_err(|error| fault(&data, "write", error))?;
         self.batch = number;
         self.since_rotation += bytes as u64;
+        self.in_journal += bytes as u64;
         Ok(())
     }
 
@@ -372,17 +435,16 @@ impl Backend for Disk {
         self.safe_file = self.home.open_safe()?;
         self.write_safe(self.safe)?;
         self.safe_file.sync_data().map_err(Fault::of(&self.home.path.join(SAFE), "sync"))?;
-        self.open = Some(open(&data).map_err(|error| match error {
-            OpenError::Io { fault } => fault,
-            error => Fault::of(&data, "open")(io::Error::other(error.to_string())),
-        })?);
-        self.batch = self.safe.batch.max(self.opened()?.number().map_err(|error| fault(&data, "read", error))?);
+        self.reopen()?;
         self.since_rotation = MEMTABLE;
         Ok(())
     }
 
     fn mark(&mut self, clean: bool) -> Result<(), Fault> {
         let path = self.home.path.join(SAFE);
+        if clean && self.in_journal > MEMTABLE {
+            self.empty_journal()?;
+        }
         self.write_safe(Safe { clean, ..self.safe })?;
         self.safe_file.sync_data().map_err(Fault::of(&path, "sync"))
     }

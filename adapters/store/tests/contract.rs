@@ -149,3 +149,26 @@ fn random_lives_match_a_model() {
         }
     });
 }
+
+/// Many batches, so that tables are made and the journal is emptied several times; then the machine fails.
+#[test]
+fn nothing_is_lost_when_the_journal_is_emptied() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = OnDisk::open(directory.path()).unwrap();
+    let mut dice = Dice(4711);
+    let mut model = BTreeMap::new();
+    let value = "x".repeat(30_000);
+    for round in 0..4000 {
+        let (key, value) = (format!("key {}", dice.below(100)), format!("{round} {value}"));
+        engine.write(&[put(key.as_str(), Some(&value))]).unwrap();
+        model.insert(key, value);
+        if round % 100 == 0 {
+            engine.sync().unwrap();
+        }
+    }
+    engine.sync().unwrap();
+    let journals = engine.usage().disk_bytes - engine.usage().live_bytes;
+    assert!(journals < 50 << 20, "{journals} bytes of journals");
+    drop(engine);
+    assert_eq!(held(&mut OnDisk::open(directory.path()).unwrap()), model);
+}
