@@ -1,6 +1,8 @@
 //! The `[web]` section.
 
 use crate::auth::Auth;
+use crate::directory::Directory;
+use lamplighter_model::Addresses;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -108,8 +110,9 @@ impl Default for Limits {
     }
 }
 
-/// Whether this configuration can be served; else what to change, naming the key below `[web]`.
-pub fn check(config: &Config) -> Result<(), String> {
+/// Whether this configuration can be served, files included, by a gateway that has these addresses; else what to change,
+/// naming the key below `[web]`.
+pub fn check(config: &Config, addresses: &Addresses) -> Result<(), String> {
     if !config.open && !config.auth.is_configured() && !config.listen.ip().to_canonical().is_loopback() {
         return Err(format!(
             "listen: {} is reachable from outside and nobody has to sign in; say who may in [web.auth], listen on 127.0.0.1, or set \
@@ -119,7 +122,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     crate::auth::check(&config.auth)?;
     if !config.directory.as_os_str().is_empty() {
-        crate::directory::check(&config.directory).map_err(|bad| format!("directory: {bad}"))?;
+        Directory::load(&config.directory, addresses).map_err(|bad| format!("directory: {bad}"))?;
     }
     let least = [
         ("connections", config.connections),
@@ -149,6 +152,10 @@ pub fn check(config: &Config) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(config: &Config) -> Result<(), String> {
+        super::check(config, &Addresses::new(["example.com"], [], []))
+    }
 
     #[test]
     fn beyond_loopback_only_on_purpose() {

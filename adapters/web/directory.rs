@@ -102,6 +102,12 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// What a file says; else the file, the place in it, and why.
+    pub(crate) fn load(file: &Path, addresses: &Addresses) -> Result<Self, String> {
+        let told = |(place, why)| format!("{}: {place}: {why}", file.display());
+        Self::new(parse(file)?, addresses).map_err(told)
+    }
+
     /// In canonical form; else where it is wrong, as a JSON pointer, and why.
     fn new(content: Content, addresses: &Addresses) -> Result<Self, (String, String)> {
         let Content { mut people, groups } = content;
@@ -188,15 +194,10 @@ pub(crate) struct Shelf {
     writing: tokio::sync::Mutex<()>,
 }
 
-/// Whether a file can be read, addresses aside.
-pub(crate) fn check(file: &Path) -> Result<(), String> {
-    parse(file).map(|_| ())
-}
-
 impl Shelf {
     /// Reads the file, if there is one.
     pub(crate) fn open(file: Option<PathBuf>, addresses: &Addresses) -> Result<Self, String> {
-        let now = file.as_deref().map_or_else(|| Ok(Directory::default()), |file| load(file, addresses))?;
+        let now = file.as_deref().map_or_else(|| Ok(Directory::default()), |file| Directory::load(file, addresses))?;
         Ok(Self { file, now: RwLock::new(Arc::new(now)), writing: tokio::sync::Mutex::default() })
     }
 
@@ -207,7 +208,7 @@ impl Shelf {
     /// Reads the file again. Nothing changes when it is wrong.
     pub(crate) fn reload(&self, addresses: &Addresses) -> Result<(), String> {
         if let Some(file) = &self.file {
-            self.set(load(file, addresses)?);
+            self.set(Directory::load(file, addresses)?);
         }
         Ok(())
     }
@@ -219,11 +220,6 @@ impl Shelf {
 
 fn is_toml(file: &Path) -> bool {
     file.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"))
-}
-
-fn load(file: &Path, addresses: &Addresses) -> Result<Directory, String> {
-    let told = |(place, why)| format!("{}: {place}: {why}", file.display());
-    Directory::new(parse(file)?, addresses).map_err(told)
 }
 
 fn parse(file: &Path) -> Result<Content, String> {
@@ -437,7 +433,7 @@ mod tests {
         for end in ["json", "toml"] {
             let file = std::env::temp_dir().join(format!("lamplighter-{}-directory.{end}", std::process::id()));
             save(&file, &directory.content()).unwrap();
-            let again = load(&file, &addresses()).unwrap();
+            let again = Directory::load(&file, &addresses()).unwrap();
             assert_eq!((again.content(), again.tag()), (directory.content(), directory.tag()));
             let shelf = Shelf::open(Some(file.clone()), &addresses()).unwrap();
             fs::write(&file, "people = 7").unwrap();

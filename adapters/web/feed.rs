@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// A frame beyond this many times the limit is not even read.
 const HARD: usize = 4;
@@ -76,7 +77,8 @@ async fn upgrade(
     let known = offered == 0 || upgrade.selected_protocol().is_some();
     upgrade.on_upgrade(move |socket| async move {
         let principal = principal.map(|Extension(principal)| principal);
-        session::session(app, socket, connection.peer, known, principal).await;
+        let span = tracing::debug_span!("feed", peer = %connection.peer);
+        session::session(app, socket, connection.peer, known, principal).instrument(span).await;
         // The place in the number of connections is free only now.
         drop(connection);
     })

@@ -15,22 +15,29 @@ use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Checks Host and Origin, counts the request, and adds headers.
 pub(crate) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
-    let (mut response, foreign) = match allow(request.headers(), &app.config.hosts, &app.config.origins) {
-        Ok(Some(foreign)) if request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) => {
-            (preflight(), Some(foreign))
+    let peer = unwrap(&app, &mut request);
+    let span =
+        tracing::debug_span!("request", method = %request.method(), route, peer = peer.map(tracing::field::display));
+    let answer = async {
+        match allow(request.headers(), &app.config.hosts, &app.config.origins) {
+            Ok(Some(foreign)) if request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) => {
+                (preflight(), Some(foreign))
+            }
+            Ok(foreign) => match identify(&app, &mut request, peer).await {
+                Ok(None) => (next.run(request).await, foreign),
+                Ok(Some(response)) => (response, foreign),
+                Err(problem) => (problem.into_response(), foreign),
+            },
+            Err(problem) => (problem.into_response(), None),
         }
-        Ok(foreign) => match identify(&app, &mut request).await {
-            Ok(None) => (next.run(request).await, foreign),
-            Ok(Some(response)) => (response, foreign),
-            Err(problem) => (problem.into_response(), foreign),
-        },
-        Err(problem) => (problem.into_response(), None),
     };
+    let (mut response, foreign) = answer.instrument(span).await;
     app.metrics.request(&route, response.status().as_u16(), start.elapsed());
     let refused = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
@@ -62,8 +69,8 @@ fn unwrap(app: &App, request: &mut Request) -> Option<IpAddr> {
 
 /// Gives the request its [`Principal`](auth::Principal), or answers it. Only the feed may come without: it can sign in
 /// by its first frame.
-async fn identify(app: &App, request: &mut Request) -> Result<Option<Response>, Problem> {
-    let peer = unwrap(app, request).ok_or_else(|| Problem::new(Kind::Internal, "from nowhere"))?;
+async fn identify(app: &App, request: &mut Request, peer: Option<IpAddr>) -> Result<Option<Response>, Problem> {
+    let peer = peer.ok_or_else(|| Problem::new(Kind::Internal, "from nowhere"))?;
     let (path, headers) = (request.uri().path(), request.headers());
     if is_public(path) {
         let is_get = request.method() == Method::GET;

@@ -18,6 +18,7 @@ mod http;
 mod lane;
 mod metrics;
 mod openapi;
+mod pace;
 mod panel;
 mod problem;
 mod publications;

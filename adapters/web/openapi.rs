@@ -257,9 +257,10 @@ fn schemas() -> Value {
         "Problem": object(json!({
             "type": { "type": "string", "pattern": "^/problems/[a-z-]+$" }, "title": text("What is wrong."),
             "status": { "type": "integer" }, "detail": text("What is wrong with this request."),
+            "instance": { "type": "string", "pattern": "^/problems/[a-z-]+#[0-9a-f]{16}$", "description": "This one refusal; the gateway's log names it at level debug." },
             "errors": { "type": "array", "items": object(json!({ "pointer": text("A JSON pointer."), "detail": text("What is wrong there.") }), &["pointer", "detail"]) },
             "retry_ms": number("When to try again."),
-        }), &["type", "title", "status", "detail"]),
+        }), &["type", "title", "status", "detail", "instance"]),
         "Item": object(json!({
             "r": reference("Resource"), "k": reference("Kind"), "seq": number("Counts the changes of this state."),
             "rev": number("The gateway's revision."), "ts": moment, "src": text("Whose word changed it."),

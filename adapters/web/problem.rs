@@ -1,9 +1,11 @@
 //! What can go wrong, in the members of RFC 9457, the same over HTTP and in the feed.
 
+use crate::replies::fingerprint;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! kinds {
     ($($variant:ident $slug:literal $status:literal $title:literal,)*) => {
@@ -85,12 +87,19 @@ impl Problem {
         self
     }
 
+    /// The members of an answer, which is logged by its `instance`: a number that nobody can guess, for whoever asks
+    /// what went wrong. The log's span says who was refused.
     pub(crate) fn members(&self) -> Map<String, Value> {
+        static ANSWERS: AtomicU64 = AtomicU64::new(0);
+        let answer = ANSWERS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let instance = format!("/problems/{}#{:016x}", self.kind.slug(), fingerprint([&answer[..]].into_iter()));
+        tracing::debug!(instance, pointer = self.pointer, "refused");
         let mut members = Map::new();
         members.insert("type".into(), format!("/problems/{}", self.kind.slug()).into());
         members.insert("title".into(), self.kind.title().into());
         members.insert("status".into(), self.kind.status().into());
         members.insert("detail".into(), self.detail.as_str().into());
+        members.insert("instance".into(), instance.into());
         if let Some(pointer) = &self.pointer {
             members.insert("errors".into(), json!([{ "pointer": pointer, "detail": self.detail }]));
         }
@@ -175,6 +184,15 @@ mod tests {
             let heading = format!("{} ({}).", kind.title(), kind.status());
             assert!(page.starts_with(&heading), "{} begins with `{heading}`", kind.slug());
         }
+    }
+
+    #[test]
+    fn each_answer_has_its_own_instance() {
+        let problem = Problem::new(Kind::NotFound, "nobody says anything");
+        let instance = || problem.members()["instance"].as_str().unwrap().to_owned();
+        let (one, other) = (instance(), instance());
+        assert_ne!(one, other);
+        assert!(one.starts_with("/problems/not-found#") && one.len() == other.len(), "{one} {other}");
     }
 
     #[test]

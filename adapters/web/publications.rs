@@ -207,12 +207,14 @@ fn request_content(
     content(&caller.app, package, text(header::CONTENT_TYPE), body).map(Some)
 }
 
-/// Why a shard refuses, or does not answer.
-fn refused(error: &PublishError) -> Problem {
+/// Why a shard refuses. `state` is the JSON pointer of what was to be published.
+pub(crate) fn refused(error: &PublishError, state: &str) -> Problem {
     match error {
         PublishError::NoSuchTag => Problem::new(Kind::PreconditionFailed, error.to_string()),
-        PublishError::BadBody(bad) if bad.place.starts_with('/') => Problem::at(Kind::BadBody, &bad.place, bad.problem),
-        PublishError::BadBody(bad) => Problem::at(Kind::BadBody, "", bad.to_string()),
+        PublishError::BadBody(bad) if bad.place.starts_with('/') => {
+            Problem::at(Kind::BadBody, format!("{state}{}", bad.place), bad.problem)
+        }
+        PublishError::BadBody(bad) => Problem::at(Kind::BadBody, state, bad.to_string()),
         PublishError::TooMany(_) => Problem::new(Kind::TooManyPublications, error.to_string()).later(5000),
         PublishError::IntervalTooBrief { least } => {
             let detail = format!("expires must be at least {} seconds", least.as_secs());
@@ -222,6 +224,7 @@ fn refused(error: &PublishError) -> Problem {
     }
 }
 
+/// A shard does not answer.
 pub(crate) fn busy(busy: Busy) -> Problem {
     Problem::new(Kind::UpstreamUnavailable, busy.to_string()).later(1000)
 }
@@ -271,10 +274,10 @@ impl Wish {
                     return Ok(Published { resource, kind, lease });
                 }
                 Err(PublishError::NoSuchTag) => {}
-                Err(error) => return Err(refused(&error)),
+                Err(error) => return Err(refused(&error, "")),
             }
         }
-        Err(refused(&PublishError::NoSuchTag))
+        Err(refused(&PublishError::NoSuchTag, ""))
     }
 }
 
@@ -390,9 +393,10 @@ async fn refresh(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     parameters.only(&["expires"])?;
-    let Id { resource, package, .. } = Id::read(&caller, &id)?;
+    let place = Id::read(&caller, &id)?;
     let print = print("refresh", &id, &parameters, &headers, b"");
-    let versions = Id::read(&caller, &id)?.versions(&headers)?;
+    let versions = place.versions(&headers)?;
+    let Id { resource, package, .. } = place;
     let wish = Wish::new(resource, package, expires(&parameters)?, None, Some(versions), OwnedAction::Initial)?;
     do_once(caller, &headers, print, wish).await
 }

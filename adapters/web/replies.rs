@@ -13,6 +13,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(600);
@@ -221,7 +222,7 @@ impl Replies {
 
 /// Does the work even if whoever waits for it leaves.
 async fn finish(work: impl Future<Output = Reply> + Send + 'static) -> Result<Response, Problem> {
-    let reply = tokio::spawn(work).await;
+    let reply = tokio::spawn(work.in_current_span()).await;
     reply.map(Reply::into_response).map_err(|_| Problem::new(Kind::Internal, "the request has failed; see the log"))
 }
 

@@ -57,7 +57,7 @@ pub async fn serve(
     listener: TcpListener,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    check(&config).map_err(Error::Config)?;
+    check(&config, &port.addresses()).map_err(Error::Config)?;
     let auth = Authority::new(&config.auth).map_err(Error::Config)?;
     if !config.auth.is_configured() {
         let local = listener.local_addr()?;

@@ -5,11 +5,13 @@ use crate::auth::{self, Principal};
 use crate::bucket::Bucket;
 use crate::command::{Command, Hello, Publish, Reading, Refused, read};
 use crate::metrics::DELAYS;
+use crate::pace::Pace;
 use crate::problem::{Kind, Problem};
+use crate::publications::{busy, refused};
 use crate::watch::Watch;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, poll_immediate};
 use lamplighter_model::{PublishCommand, PublishError, PublishedLease};
 use lamplighter_port::Busy;
 use serde_json::{Value, json};
@@ -255,8 +257,8 @@ impl Session {
         let mut stop = self.app.stop.clone();
         let reader = Arc::clone(&self.me.reader);
         let (mut stopping, mut ended) = (pin!(stopped(&mut stop)), pin!(reader.ended()));
-        // While holding, a change waits for the next tick and this connection is not woken for it.
-        let (mut holding, mut tick) = (false, pin!(sleep_until(Instant::now())));
+        let mut pace = Pace::new(self.app.start, self.flush_every);
+        let mut tick = pin!(sleep_until(self.app.start));
         let mut beat = Instant::now() + self.app.config.ping_every;
         let mut alarm = pin!(sleep_until(self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()))));
         loop {
@@ -266,25 +268,31 @@ impl Session {
                     if let Some(text) = self.heard(message)? {
                         Box::pin(self.command(&text)).await?;
                         if self.is_behind(*head.borrow()) {
-                            holding = true;
-                            tick.as_mut().reset(Instant::now());
+                            tick.as_mut().reset(pace.hurry(Instant::now()));
                         }
                         let due = self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()));
                         alarm.as_mut().reset(due);
                     }
                 }
-                changed = head.changed(), if watching && !holding => {
+                changed = head.changed(), if watching && !pace.is_holding() => {
                     if changed.is_err() {
                         return Err(End::Close(1011, "the hub has ended"));
                     }
-                    holding = true;
-                    tick.as_mut().reset(self.next_tick());
-                    self.flush().await?;
+                    match pace.changed(Instant::now()) {
+                        Some(due) => tick.as_mut().reset(due),
+                        None => {
+                            self.flush().await?;
+                            // There may be more than one flush takes.
+                            if self.is_behind(*head.borrow()) {
+                                tick.as_mut().reset(pace.hold());
+                            }
+                        }
+                    }
                 }
-                () = &mut tick, if holding => {
-                    holding = watching && self.is_behind(*head.borrow_and_update());
-                    if holding {
-                        tick.as_mut().reset(self.next_tick());
+                () = &mut tick, if pace.is_holding() => {
+                    let is_behind = watching && self.is_behind(*head.borrow_and_update());
+                    if let Some(due) = pace.ticked(Instant::now(), is_behind) {
+                        tick.as_mut().reset(due);
                         self.flush().await?;
                     }
                 }
@@ -312,14 +320,6 @@ impl Session {
     /// Whether something may have changed that the client has not been told.
     fn is_behind(&self, head: u64) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.is_watching() && watch.rev() < head)
-    }
-
-    /// The tick of all connections that is nearest to one flush interval from now.
-    fn next_tick(&self) -> Instant {
-        let every = self.flush_every.max(Duration::from_millis(1));
-        let passed = self.app.start.elapsed() + every / 2;
-        let ticks = passed.as_micros() / every.as_micros() + 1;
-        self.app.start + every * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
     /// A frame's text, if it is one that matters.
@@ -436,8 +436,14 @@ impl Session {
                 });
                 ok.to_string()
             }
-            Ok(Err(refused)) => publish_problem(&refused).frame(Some(id)),
-            Err(busy) => Problem::new(Kind::UpstreamUnavailable, busy.to_string()).later(1000).frame(Some(id)),
+            Ok(Err(error)) => {
+                let mut problem = refused(&error, "/state");
+                if error == PublishError::NoSuchTag {
+                    problem.pointer = Some("/etag".into());
+                }
+                problem.frame(Some(id))
+            }
+            Err(error) => busy(error).frame(Some(id)),
         };
         self.send(text.into()).await
     }
@@ -541,15 +547,16 @@ impl Session {
     }
 
     async fn deliver(&mut self, message: Message) -> Result<(), End> {
-        tokio::select! {
-            biased;
-            sent = timeout(self.app.config.stall, self.socket.send(message)) => match sent {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err(End::Gone),
-                Err(_) => Err(SLOW),
+        let mut sending = pin!(self.socket.send(message));
+        // Most often the socket takes it at once, and nothing has to be timed.
+        let sent = match poll_immediate(sending.as_mut()).await {
+            Some(sent) => sent,
+            None => tokio::select! {
+                sent = timeout(self.app.config.stall, sending) => sent.map_err(|_| SLOW)?,
+                () = given_up(&self.app) => return Err(End::Gone),
             },
-            () = given_up(&self.app) => Err(End::Gone),
-        }
+        };
+        sent.map_err(|_| End::Gone)
     }
 }
 
@@ -557,17 +564,6 @@ impl Session {
 async fn given_up(app: &App) {
     stopped(&mut app.stop.clone()).await;
     sleep(LAST_GOODBYE).await;
-}
-
-/// Why a shard refuses to publish.
-fn publish_problem(error: &PublishError) -> Problem {
-    match error {
-        PublishError::NoSuchTag => Problem::at(Kind::PreconditionFailed, "/etag", error.to_string()),
-        PublishError::BadBody(bad) => Problem::at(Kind::BadBody, "/state", bad.to_string()),
-        PublishError::TooMany(_) => Problem::new(Kind::TooManyPublications, error.to_string()).later(5000),
-        PublishError::IntervalTooBrief { .. } => Problem::at(Kind::IntervalTooBrief, "/expires", error.to_string()),
-        PublishError::NotStored => Problem::new(Kind::UpstreamUnavailable, error.to_string()).later(5000),
-    }
 }
 
 /// Bytes that are no WebSocket, or a frame beyond the hard limit.

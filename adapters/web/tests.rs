@@ -834,7 +834,7 @@ async fn states_over_http() {
         (vec!["2/dialog=3".into(), "1/dialog=4".into()], &json!(false))
     );
     let (_, head, body) = rig.http("/v1/state?limit=1", "").await;
-    assert!(body.contains("\"more\":true") && !head.contains("presence-cursor"), "{head}");
+    assert!(body.contains("\"more\":true") && head.contains("presence-cursor: e1.4"), "{head}");
 
     rig.change("2", DIALOG, None).await;
     for path in

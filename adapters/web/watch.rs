@@ -193,7 +193,6 @@ impl Watch {
             return None;
         }
         self.told = frame.to;
-        self.reader.conflated.fetch_add(frame.conflated as u64, Relaxed);
         Some(Out {
             text: frame.text.clone(),
             event: "upd",

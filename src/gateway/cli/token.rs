@@ -5,6 +5,7 @@ use super::{Configuration, Failure};
 use crate::config::{Settings, Web};
 use clap::{Args, Subcommand, ValueEnum};
 use lamplighter_adapter_web::{Auth, Grant, Key, View, mint, new_key};
+use lamplighter_model::Addresses;
 use serde_json::json;
 use std::io::Write as _;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Rights {
         let (read, write) = (grants(&self.read, view), grants(&self.write, View::Full));
         let key = Key { name: self.name.clone(), hash, read, write, admin: self.admin };
         let web = Web { auth: Auth { keys: vec![key.clone()], ..Auth::default() }, ..Web::default() };
-        lamplighter_adapter_web::check(&web).map_err(|what| {
+        lamplighter_adapter_web::check(&web, &Addresses::default()).map_err(|what| {
             // It begins with a place in a file that there is not.
             Failure::Usage(what.split_once(": ").map_or(&*what, |(_, what)| what).to_owned())
         })?;

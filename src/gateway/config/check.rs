@@ -21,7 +21,7 @@ impl Settings {
         self.check_packages(&mut problems);
         self.check_profiles(&mut problems);
         self.check_numbers(&mut problems);
-        if let Err(error) = lamplighter_adapter_web::check(&self.web) {
+        if let Err(error) = lamplighter_adapter_web::check(&self.web, &self.addresses()) {
             // It begins with the key below the section.
             let (key, what) = error.split_once(": ").unwrap_or(("", &error));
             let key = if key.is_empty() { "web".to_owned() } else { format!("web.{key}") };

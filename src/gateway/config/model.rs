@@ -27,14 +27,11 @@ impl Settings {
             return Err(ConfigError(problems));
         }
         let interfaces = interfaces();
-        let own_hosts = self.own_hosts(&interfaces);
-        let text = String::as_str;
-        let aliases = self.aliases.iter().map(|(from, to)| (text(from), text(to)));
         Ok(m::Config {
             revision,
             shards,
             server: concat!("Lamplighter/", env!("CARGO_PKG_VERSION")).into(),
-            addresses: m::Addresses::new(self.domains.iter().map(text), own_hosts.iter().map(text), aliases),
+            addresses: self.addresses_with(&interfaces),
             listeners: self.listeners(&interfaces),
             access: self.access(),
             packages: self.packages(),
@@ -61,6 +58,18 @@ impl Settings {
     }
 
     /// Hosts that stand for the default domain: our addresses, and what we advertise.
+    /// Which addresses are ours.
+    pub(super) fn addresses(&self) -> m::Addresses {
+        self.addresses_with(&interfaces())
+    }
+
+    fn addresses_with(&self, interfaces: &[IpAddr]) -> m::Addresses {
+        let own_hosts = self.own_hosts(interfaces);
+        let text = String::as_str;
+        let aliases = self.aliases.iter().map(|(from, to)| (text(from), text(to)));
+        m::Addresses::new(self.domains.iter().map(text), own_hosts.iter().map(text), aliases)
+    }
+
     fn own_hosts(&self, interfaces: &[IpAddr]) -> BTreeSet<String> {
         let mut hosts = BTreeSet::new();
         for address in self.sip.listen.iter().map(|listen| listen.address.ip()) {

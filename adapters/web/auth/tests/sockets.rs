@@ -407,12 +407,13 @@ async fn allowed_pages_of_other_origins_may_send_tokens() {
 
 #[tokio::test]
 async fn a_listener_beyond_loopback_needs_an_authority_or_leave() {
-    let at = |auth: Auth| Config { listen: "192.0.2.1:8088".parse().unwrap(), auth, ..Config::default() };
-    assert!(crate::check(&at(Auth::default())).is_err_and(|what| what.contains("[web.auth]")));
+    let at = |auth: Auth| {
+        let config = Config { listen: "192.0.2.1:8088".parse().unwrap(), auth, ..Config::default() };
+        crate::check(&config, &Addresses::default())
+    };
+    assert!(at(Auth::default()).is_err_and(|what| what.contains("[web.auth]")));
     let key = Key { name: "crm".into(), hash: new_key().unwrap().1, ..Default::default() };
-    assert_eq!(crate::check(&at(Auth { keys: vec![key], ..Default::default() })), Ok(()));
+    assert_eq!(at(Auth { keys: vec![key], ..Default::default() }), Ok(()));
     let jwt = settings(|jwt| jwt.secret_file = testdata("nothing"));
-    assert!(
-        crate::check(&at(Auth { jwt, ..Default::default() })).is_err_and(|what| what.starts_with("auth.jwt.secret"))
-    );
+    assert!(at(Auth { jwt, ..Default::default() }).is_err_and(|what| what.starts_with("auth.jwt.secret")));
 }
