@@ -1,11 +1,15 @@
 //! The HTTP API: what a service publishes over HTTP reaches phones and browsers, and the command line can ask and say
 //! the same.
 
-use crate::gateway::{Gateway, PATIENCE};
-use crate::phone::Phone;
+use crate::feed::Feed;
+use crate::gateway::{Gateway, PATIENCE, lamplighter};
+use crate::phone::{Phone, dialog_info};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 const ANN: &str = "sip:ann@example.com";
 
@@ -57,11 +61,18 @@ impl Browser {
         let mut stream = TcpStream::connect(gateway.web).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "GET {query} HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.web).unwrap();
-        Self(BufReader::new(stream))
+        let (mut browser, mut line) = (Self(BufReader::new(stream)), String::new());
+        browser.0.read_line(&mut line).unwrap();
+        assert!(line.contains(" 200 "), "{line}");
+        while line != "\r\n" {
+            line.clear();
+            browser.0.read_line(&mut line).unwrap();
+        }
+        browser
     }
 
     /// Reads until a line of data is as wanted.
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         loop {
             let mut line = String::new();
             assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream has ended");
@@ -224,4 +235,179 @@ fn groups_come_from_a_file() {
     gateway.until("has read the file", |gateway| gateway.get("/v1/groups/front").0 == 200);
     assert_eq!(gateway.get("/v1/groups/desk").0, 404);
     std::fs::remove_file(file).unwrap();
+}
+
+/// A command that runs on, and the lines that it writes; ended when dropped.
+struct Follower(Child, mpsc::Receiver<String>);
+
+impl Follower {
+    fn start(gateway: &Gateway, arguments: &[&str]) -> Self {
+        let mut command = lamplighter();
+        command.args(arguments).env("LAMPLIGHTER_URL", format!("http://{}", gateway.web)).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (lines, written) = mpsc::channel();
+        let from = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || from.lines().map_while(Result::ok).all(|line| lines.send(line).is_ok()));
+        Self(child, written)
+    }
+
+    fn line(&self, within: Duration) -> Option<String> {
+        self.1.recv_timeout(within).ok()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// PD-17, PU-12: an address is traced live, over HTTP and on the command line: a PUBLISH, what came of it, the NOTIFY
+/// that followed, and its answer.
+#[test]
+fn an_address_is_traced_live() {
+    let gateway = Gateway::start("");
+    let (mut phone, mut watcher) = (Phone::udp(&gateway, "ann"), Phone::udp(&gateway, "bob"));
+    watcher.subscribe(ANN, "dialog", 600);
+    let mut browser = Browser::listens(&gateway, "/v1/trace?r=ann");
+    let tag = phone.publish_call(ANN, None, "c1", "early");
+    watcher.notify();
+    let mut told = Vec::new();
+    browser.until(|event| {
+        assert_eq!(event["resource"], ANN);
+        assert!(event["at"].as_u64() > Some(1_700_000_000_000), "{event}");
+        told.push(format!("{}: {}", event["what"].as_str().unwrap(), event["detail"].as_str().unwrap()));
+        event["what"] == "notify answered"
+    });
+    let place = |begin: &str, part: &str| {
+        let found = told.iter().position(|line| line.starts_with(begin) && line.contains(part));
+        found.unwrap_or_else(|| panic!("no `{begin}` with `{part}` in {told:#?}"))
+    };
+    let published = place("published: ", "dialog by ");
+    place("request: ", &format!("PUBLISH (dialog) from UDP {}: 200", phone.local));
+    let notify = place("notify: ", "sip:bob@example.com");
+    let answered = place("notify answered: ", "200 from");
+    assert!(published < notify && notify < answered, "{told:#?}");
+
+    // The command says nothing until something happens, so something happens until it does.
+    let follower = Follower::start(&gateway, &["trace", "ann"]);
+    let (end, mut tag, mut line) = (Instant::now() + PATIENCE, tag, None);
+    while line.is_none() {
+        assert!(Instant::now() < end, "nothing is told");
+        for state in ["confirmed", "early"] {
+            tag = phone.publish_call(ANN, Some(&tag), "c1", state);
+            watcher.notify();
+        }
+        line = follower.line(Duration::from_millis(200));
+    }
+    let mut told = vec![line.unwrap()];
+    while !["PUBLISH (dialog)", "  notify  CSeq ", "  notify answered  200 from"]
+        .iter()
+        .all(|part| told.iter().any(|line| line.contains(part)))
+    {
+        told.push(follower.line(PATIENCE).unwrap_or_else(|| panic!("only {told:#?}")));
+    }
+}
+
+/// OP-01: who runs the gateway sees who is connected to the feed, and closes a connection.
+#[test]
+fn a_connection_is_listed_and_closed() {
+    let mut gateway = Gateway::start("");
+    let connections = |gateway: &Gateway| ask(gateway, "GET", "/v1/connections", &[], "").expect(200).json();
+    assert_eq!(connections(&gateway), json!({"connections": []}));
+    let (mut feed, _) = Feed::open(&gateway);
+    feed.ask(&json!({"t": "sub", "id": 2, "sub": "main", "r": ["ann"]}));
+    feed.snapshot();
+    Phone::udp(&gateway, "ann").publish_call(ANN, None, "c1", "early");
+    feed.until(|item| item["state"]["lamp"] == "ringing");
+    gateway.until("sees that the client has everything", |gateway| {
+        let row = &connections(gateway)["connections"][0];
+        row["client"] == "story/1" && row["subscriptions"] == 1 && row["rev"].as_u64() > Some(0) && row["lag"] == 0
+    });
+    let id = connections(&gateway)["connections"][0]["id"].to_string();
+    let unknown = ask(&gateway, "DELETE", "/v1/connections/999", &[], "").expect(404).json();
+    assert_eq!(unknown["type"], "/problems/not-found");
+    assert!(unknown["instance"].as_str().unwrap().starts_with("/problems/not-found#"), "{unknown}");
+    ask(&gateway, "DELETE", &format!("/v1/connections/{id}"), &[], "").expect(204);
+    assert_eq!(feed.closed(), 4403);
+    drop(feed);
+    gateway.until("has forgotten the connection", |gateway| connections(gateway) == json!({"connections": []}));
+}
+
+/// WS-02: with an API key one sees what it grants, in the view that it grants, over HTTP, in the feed and on the command
+/// line; without one, nothing.
+#[test]
+fn an_api_key_opens_what_it_grants() {
+    let arguments = ["token", "key", "--name=lobby", "--read=sip:*@example.com", "--kinds=dialog", "--view=masked"];
+    let output = lamplighter().args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (key, entry) = text.split_once("This belongs into the configuration:").unwrap();
+    let key = key.lines().map(str::trim).find(|line| line.starts_with("lk_")).unwrap();
+    let mut gateway = Gateway::start(entry);
+    let bearer = format!("Authorization: Bearer {key}");
+
+    let document = dialog_info(ANN, "c1", "early").replace("sip:ann@example.org", "sip:+441632960567@example.org");
+    let headers = ["Expires: 600", "Content-Type: application/dialog-info+xml"];
+    let mut phone = Phone::udp(&gateway, "ann");
+    phone.publish(ANN, "dialog", &headers, &document).expect(200);
+    let state = "/v1/state/ann/dialog";
+    let ask = |method: &str, path: &str, headers: &[&str], body: &str| ask(&gateway, method, path, headers, body);
+    let refused = ask("GET", state, &[], "").expect(401);
+    assert!(refused.header("WWW-Authenticate").starts_with("Bearer") && !refused.body.contains("ringing"));
+    assert_eq!(refused.json()["type"], "/problems/unauthenticated");
+    let wrong = format!("Authorization: Bearer lk_{}", "a".repeat(key.len() - 3));
+    assert_eq!(ask("GET", state, &[&wrong], "").expect(401).json()["type"], "/problems/token-invalid");
+
+    let (mut feed, hello) = Feed::signed(&gateway, Some(key));
+    assert_eq!(hello["principal"], "lobby");
+    feed.ask(&json!({"t": "sub", "id": 2, "sub": "main", "r": ["ann"]}));
+    let (items, _) = feed.snapshot();
+    let masked = |item: &Value| {
+        let text = item.to_string();
+        assert_eq!(item["state"]["lamp"], "ringing", "{text}");
+        assert!(text.contains("567") && !text.contains("960567") && !text.contains("Ann Lee"), "{text}");
+    };
+    // The phone may be ahead of the readers.
+    match items.first() {
+        Some(item) => masked(item),
+        None => masked(&feed.until(|item| item["k"] == "dialog").0),
+    }
+    masked(&ask("GET", state, &[&bearer], "").expect(200).json());
+    ask("GET", "/v1/state/ann/presence", &[&bearer], "").expect(404);
+    let publish = ask("PUT", "/v1/state/ann/dialog", &[&bearer, "Content-Type: application/json"], "{}").expect(403);
+    assert_eq!(publish.json()["type"], "/problems/forbidden");
+    ask("GET", "/v1/connections", &[&bearer], "").expect(403);
+
+    let get = |token: Option<&str>| {
+        let mut command = lamplighter();
+        command.args(["get", "ann", "--json"]).env("LAMPLIGHTER_URL", format!("http://{}", gateway.web));
+        command.envs(token.map(|token| ("LAMPLIGHTER_TOKEN", token))).output().unwrap()
+    };
+    assert!(String::from_utf8(get(Some(key)).stdout).unwrap().contains("ringing"));
+    assert_eq!(get(None).status.code(), Some(1));
+    assert!(!gateway.log().contains(key), "keys are not logged");
+    gateway.signal("TERM");
+    assert_eq!(feed.closed(), 1001);
+    assert!(gateway.wait().success());
+}
+
+/// OP-01: an address of another domain in the directory is found before the gateway is started.
+#[test]
+fn check_reads_the_directory() {
+    let directory = crate::gateway::file("foreign.toml", "[groups]\ndesk = [\"ann\", \"ann@elsewhere.org\"]\n");
+    let text = format!(
+        "domains = [\"example.com\"]\nstore.path = \"\"\nweb.directory = {:?}\n",
+        directory.display().to_string()
+    );
+    let file = crate::gateway::file("check-directory.toml", &text);
+    let check = || lamplighter().arg("check").arg("--config").arg(&file).output().unwrap();
+    let output = check();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    assert!(text.contains("web.directory") && text.contains("/groups/desk/1"), "{text}");
+    std::fs::write(&directory, "[groups]\ndesk = [\"ann\"]\n").unwrap();
+    assert!(check().status.success());
+    std::fs::remove_file(file).unwrap();
+    std::fs::remove_file(directory).unwrap();
 }

@@ -9,11 +9,16 @@ use std::net::TcpStream;
 const LINE: &str = "sip:1001@example.com";
 
 /// A WebSocket client of RFC 6455 that masks with zeros and takes no fragments.
-struct Feed(TcpStream);
+pub struct Feed(TcpStream);
 
 impl Feed {
     /// Opens the feed and says hello.
-    fn open(gateway: &Gateway) -> (Self, Value) {
+    pub fn open(gateway: &Gateway) -> (Self, Value) {
+        Self::signed(gateway, None)
+    }
+
+    /// Opens the feed and says hello, with a token if there is one.
+    pub fn signed(gateway: &Gateway, token: Option<&str>) -> (Self, Value) {
         let mut stream = TcpStream::connect(gateway.web).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(
@@ -34,8 +39,12 @@ impl Feed {
         assert!(head.starts_with("http/1.1 101") && head.contains("sec-websocket-protocol: presence.v1"), "{head}");
         assert!(head.contains(&"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_ascii_lowercase()), "RFC 6455 section 1.3: {head}");
         let mut feed = Self(stream);
-        let hello = feed.ask(&json!({"t": "hello", "id": 1, "client": "story/1", "flush_ms": 20}));
-        (feed, hello)
+        let mut hello = json!({"t": "hello", "id": 1, "client": "story/1", "flush_ms": 20});
+        if let Some(token) = token {
+            hello["token"] = token.into();
+        }
+        let answer = feed.ask(&hello);
+        (feed, answer)
     }
 
     fn send(&mut self, value: &Value) {
@@ -55,6 +64,20 @@ impl Feed {
 
     /// The next text frame; pings are answered.
     fn receive(&mut self) -> Value {
+        self.next().unwrap_or_else(|code| panic!("closed with {code}"))
+    }
+
+    /// The code that the feed is closed with, after whatever else comes.
+    pub fn closed(&mut self) -> u16 {
+        loop {
+            if let Err(code) = self.next() {
+                return code;
+            }
+        }
+    }
+
+    /// The next text frame, or the code that the feed is closed with.
+    fn next(&mut self) -> Result<Value, u16> {
         loop {
             let mut head = [0; 2];
             self.0.read_exact(&mut head).unwrap();
@@ -70,7 +93,8 @@ impl Feed {
             let mut body = vec![0; length];
             self.0.read_exact(&mut body).unwrap();
             match head[0] {
-                0x81 => return serde_json::from_slice(&body).unwrap(),
+                0x81 => return Ok(serde_json::from_slice(&body).unwrap()),
+                0x88 => return Err(u16::from_be_bytes([body[0], body[1]])),
                 0x89 => {
                     let mut pong = vec![0x8a, 0x80 | head[1], 0, 0, 0, 0];
                     pong.extend(body);
@@ -82,7 +106,7 @@ impl Feed {
     }
 
     /// Sends a command and waits for its `ok`.
-    fn ask(&mut self, value: &Value) -> Value {
+    pub fn ask(&mut self, value: &Value) -> Value {
         self.send(value);
         let answer = self.receive();
         assert_eq!((&answer["t"], &answer["id"]), (&json!("ok"), &value["id"]), "{answer}");
@@ -90,7 +114,7 @@ impl Feed {
     }
 
     /// Reads `snap` frames to the last one.
-    fn snapshot(&mut self) -> (Vec<Value>, Value) {
+    pub fn snapshot(&mut self) -> (Vec<Value>, Value) {
         let mut items = Vec::new();
         loop {
             let snap = self.receive();
@@ -103,7 +127,7 @@ impl Feed {
     }
 
     /// Reads updates until an item is as wanted.
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> (Value, Value) {
+    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> (Value, Value) {
         loop {
             let update = self.receive();
             if update["t"] != "upd" {
