@@ -103,6 +103,7 @@ impl Fleet {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a line of the request")]
     fn request(
         &mut self,
         method: &str,

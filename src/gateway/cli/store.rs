@@ -83,7 +83,10 @@ fn failure(error: store::OpenError) -> Failure {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command line is a driver: what it shows depends on when it is asked")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line is a driver: what it shows depends on when it is asked"
+)]
 fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

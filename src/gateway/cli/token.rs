@@ -195,7 +195,7 @@ mod tests {
         std::fs::write(&file, entry(&key)).unwrap();
         let settings = Settings::load(Some(&file), &[]);
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(settings.unwrap().web.auth.keys, [key.clone()]);
+        assert_eq!(settings.unwrap().web.auth.keys, std::slice::from_ref(&key));
         assert_eq!((key.read.len(), key.write.len(), key.admin, key.hash), (2, 1, true, hash));
         assert_eq!(key.read[1].kinds.as_deref().map(<[String]>::len), Some(2));
     }
