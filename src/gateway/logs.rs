@@ -46,7 +46,9 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter, String> {
     let directives: Result<Vec<tracing_subscriber::filter::Directive>, _> =
         level.split(',').map(|directive| directive.trim().parse()).collect();
     let directives = directives.map_err(|error| format!("`{level}` is no log level: {error}"))?;
-    Ok(directives.into_iter().fold(EnvFilter::default(), EnvFilter::add_directive))
+    // The store's engine tells of its inner life; whoever wants to hear it says so.
+    let quiet = ["fjall=warn", "lsm_tree=warn"].into_iter().filter_map(|directive| directive.parse().ok());
+    Ok(quiet.chain(directives).fold(EnvFilter::default(), EnvFilter::add_directive))
 }
 
 /// Standard error, where the addresses of people are shortened unless somebody debugs. Done here, so that no line that

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lamplighter_adapter_sip::{BUFFER, BindError, Listener, Settings, Sink, Streams, Udp};
 use lamplighter_adapter_store as store;
 use lamplighter_adapter_web as web;
-use lamplighter_model::{Config, Counters, Flow, Seed, Slot, Time, Transport};
+use lamplighter_model::{Config, Counters, Flow, Record, Seed, Slot, Time, Transport};
 use lamplighter_port::{Port, Wake, hub};
 use lamplighter_shard::{NotRestored, Shard, owner};
 use nix::errno::Errno;
@@ -236,6 +236,32 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     })
 }
 
+/// Records travel to the shards that they belong to in batches of this many.
+const BATCH: usize = 512;
+
+/// Records that were not taken back.
+#[derive(Default)]
+struct Missed {
+    lapsed: u64,
+    unknown: u64,
+    unreadable: u64,
+}
+
+/// Gives a shard its records back.
+fn take_back(machine: &mut Shard, now: Time, records: impl Iterator<Item = Record>) -> Missed {
+    let mut missed = Missed::default();
+    for record in records {
+        match machine.restore(now, record) {
+            Ok(()) => {}
+            Err(NotRestored::Lapsed) => missed.lapsed += 1,
+            Err(NotRestored::NoSuchPackage) => missed.unknown += 1,
+            Err(NotRestored::Unreadable) => missed.unreadable += 1,
+        }
+    }
+    machine.resume(now);
+    missed
+}
+
 /// The shards, with everything that the store has kept for them.
 fn restore(
     config: &Arc<Config>,
@@ -253,19 +279,36 @@ fn restore(
     };
     let mut machines: Vec<_> = (0..counters.len()).map(shard).collect();
     let Some(store) = store else { return Ok(machines) };
-    let (mut lapsed, mut unknown, mut unreadable) = (0_u64, 0_u64, 0_u64);
-    let loaded = store.load(|record| {
-        let owner = usize::from(Slot::of(record.resource()).shard(config.shards));
-        match machines[owner].restore(now, record) {
-            Ok(()) => {}
-            Err(NotRestored::Lapsed) => lapsed += 1,
-            Err(NotRestored::NoSuchPackage) => unknown += 1,
-            Err(NotRestored::Unreadable) => unreadable += 1,
+    let (loaded, missed) = thread::scope(|scope| -> Result<_, StartError> {
+        let (mut batches, mut desks, mut at_work) = (Vec::new(), Vec::new(), Vec::new());
+        for machine in &mut machines {
+            let (desk, records) = std::sync::mpsc::sync_channel::<Vec<Record>>(4);
+            let work = move || take_back(machine, now, records.into_iter().flatten());
+            at_work.push(thread::Builder::new().name("restore".into()).spawn_scoped(scope, work)?);
+            desks.push(desk);
+            batches.push(Vec::with_capacity(BATCH));
         }
+        let loaded = store.load(|record| {
+            let owner = usize::from(Slot::of(record.resource()).shard(config.shards));
+            batches[owner].push(record);
+            if batches[owner].len() == BATCH {
+                // Nobody listens only after a panic, which is passed on below.
+                let _ = desks[owner].send(std::mem::replace(&mut batches[owner], Vec::with_capacity(BATCH)));
+            }
+        })?;
+        for (desk, batch) in desks.into_iter().zip(batches) {
+            let _ = desk.send(batch);
+        }
+        let mut missed = Missed::default();
+        for at_work in at_work {
+            let one = at_work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            missed.lapsed += one.lapsed;
+            missed.unknown += one.unknown;
+            missed.unreadable += one.unreadable;
+        }
+        Ok((loaded, missed))
     })?;
-    for machine in &mut machines {
-        machine.resume(now);
-    }
+    let Missed { lapsed, unknown, unreadable } = missed;
     let (subscriptions, publications) =
         machines.iter().map(Shard::load).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     tracing::info!(
