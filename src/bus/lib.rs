@@ -57,6 +57,8 @@ pub struct Bus {
     /// Canonical addresses that somebody follows; whoever asks for it bounds their number.
     traced: Vec<Arc<str>>,
     traces: Vec<Trace>,
+    /// State comes back from the store: that is no happening.
+    resuming: bool,
 }
 
 /// One change, as the shard takes it away.
@@ -96,6 +98,7 @@ impl Bus {
             behind: VecDeque::new(),
             traced: Vec::new(),
             traces: Vec::new(),
+            resuming: false,
         }
     }
 
@@ -426,7 +429,9 @@ impl Bus {
         };
         let (address, origin) = (resource.address.clone(), resource.package);
         self.counters.count(Counter::Changed);
-        self.note(now, id, reason, source.clone());
+        if !self.resuming {
+            self.note(now, id, reason, source.clone());
+        }
         self.changes.push(Changed { resource: id, notify, change });
         if notify && !packages.derived_from(origin).is_empty() {
             self.derive(now, &address, origin, &state);

@@ -224,6 +224,7 @@ impl Bus {
     /// Everything is back: what has lapsed meanwhile ends, and what is true is composed. Appends the resources whose
     /// state has ended or changed by that; the watchers of all others know no less than we do.
     pub fn resume(&mut self, now: Time, lapsed: &mut Vec<ResourceId>) {
+        self.resuming = true;
         for number in 0..self.resources.len() {
             let id = ResourceId(number as u32);
             let Some(resource) = &mut self.resources[number] else { continue };
@@ -242,6 +243,7 @@ impl Bus {
             self.recompose(now, id);
             self.schedule(now, id);
         }
+        self.resuming = false;
         for changed in &mut self.changes {
             changed.notify = false;
         }
