@@ -116,10 +116,10 @@ mod tests {
             let variable = |name: &str| set.iter().find(|(one, _)| *one == name).map(|(_, value)| value.into());
             assert_eq!(Config::default().located(root, variable).path, Some(expected.into()));
         };
-        check(true, &[("HOME", "/root")], "/var/lib/lamplighter");
+        check(true, &[("HOME", "/users/admin")], "/var/lib/lamplighter");
         check(true, &[("STATE_DIRECTORY", "/var/lib/lamps")], "/var/lib/lamps");
-        check(false, &[("HOME", "/home/ann")], "/home/ann/.local/state/lamplighter");
-        check(false, &[("HOME", "/home/ann"), ("XDG_STATE_HOME", "/state")], "/state/lamplighter");
+        check(false, &[("HOME", "/users/ann")], "/users/ann/.local/state/lamplighter");
+        check(false, &[("HOME", "/users/ann"), ("XDG_STATE_HOME", "/state")], "/state/lamplighter");
         check(false, &[("HOME", "")], "lamplighter-state");
         let config = |path: Option<&str>| Config { path: path.map(Into::into), ..Config::default() };
         assert_eq!(config(Some("/data")).located(true, |_| None), config(Some("/data")));

@@ -59,6 +59,7 @@ fn dependencies_point_inwards() {
         ("src/shard", &["model", "packages", "bus", "sip"]),
         ("adapters/port", &["model"]),
         ("adapters/sip", &["port", "model", "sip"]),
+        ("adapters/store", &["model"]),
         ("adapters/web", &["port", "model"]),
     ];
     for (folder, manifest) in manifests().iter().filter(|(folder, _)| folder != Path::new("")) {

@@ -130,7 +130,7 @@ fn a_torn_tail_is_cut_off_and_nothing_else() {
     }
 }
 
-/// A store with tables and a journal that was stopped in order, with what it holds.
+/// A store with tables and a journal as a kill leaves it, all of it safe, with what it holds.
 fn whole(path: &Path) -> BTreeMap<String, String> {
     let mut disk = Disk::open(path).unwrap();
     disk.mark(false).unwrap();
@@ -152,7 +152,6 @@ fn whole(path: &Path) -> BTreeMap<String, String> {
         }
     }
     disk.sync().unwrap();
-    disk.mark(true).unwrap();
     let held = held(&mut disk);
     drop(disk);
     // The room that a journal is made with takes long to copy.
@@ -172,7 +171,7 @@ fn damage_is_noticed_named_and_survived() {
         let name = file.strip_prefix(&path).unwrap();
         let is_journal = name.extension().is_some_and(|it| it == "jnl");
         let length = if is_journal { written(&path) } else { fs::metadata(&file).unwrap().len() };
-        for round in 0..5 {
+        for round in 0..if length > 0 { 5 } else { 0 } {
             let offset = dice.below(length);
             copy(&path, &bad);
             flip(&bad.join(name), offset);
@@ -220,7 +219,8 @@ fn missing_files_are_named() {
         fs::remove_file(bad.join(name)).unwrap();
         let error = match Disk::open(&bad) {
             Ok(mut disk) => {
-                assert!(is_small(name) && held(&mut disk) == all, "{}", name.display());
+                let empty = fs::metadata(&file).unwrap().len() == 0;
+                assert!((is_small(name) || empty) && held(&mut disk) == all, "{}", name.display());
                 continue;
             }
             Err(error) => error.to_string(),
@@ -238,11 +238,13 @@ fn is_small(name: &Path) -> bool {
 #[test]
 fn what_is_salvaged_is_served() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store");
-    let mut rig = Rig::start(opened(&path, WALL).unwrap());
+    let (live, path) = (directory.path().join("live"), directory.path().join("store"));
+    let mut rig = Rig::start(opened(&live, WALL).unwrap());
     rig.commit([publication(1, at(UNTIL))]);
     rig.commit([subscription("first", at(UNTIL))]);
     rig.commit([subscription("second", at(UNTIL))]);
+    // As a kill leaves it: a stop would empty the journal.
+    copy(&live, &path);
     rig.keeper.stop();
     let seed = opened(&path, WALL).unwrap().seed();
     let file = journal(&path);
