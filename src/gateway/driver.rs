@@ -398,7 +398,6 @@ impl Desk {
                     self.inboxes[usize::from(self.shard)].notice(Notice::Resolved { query, targets: Vec::new() });
                 }
             }
-            // Nothing keeps records yet; shards are told not to make them.
             Output::Save { number, record } => {
                 if let Some((store, durabilities)) = &mut self.store {
                     let durability = durabilities.of(&record);
