@@ -56,9 +56,11 @@ fn dependencies_point_inwards() {
         ("src/packages", &["model"]),
         ("src/bus", &["model"]),
         ("src/sip", &["model"]),
+        ("src/remote", &["model", "sip"]),
         ("src/shard", &["model", "packages", "bus", "sip"]),
         ("adapters/port", &["model"]),
         ("adapters/sip", &["port", "model", "sip"]),
+        ("adapters/store", &["model"]),
         ("adapters/web", &["port", "model"]),
     ];
     for (folder, manifest) in manifests().iter().filter(|(folder, _)| folder != Path::new("")) {
