@@ -186,6 +186,9 @@ fn a_restart_goes_on() {
     let before = row(&here, "/v1/subscriptions/1", "is active", |row| row["state"] == "active");
     Phone::udp(&here, "pbx").publish_call("sip:1002@example.com", None, "c1", "confirmed");
     row(&there, "/v1/state/1002/dialog", "was told", |row| row.to_string().contains("confirmed"));
+    row(&here, "/v1/exports", "has its answer", |row| row["exports"][0]["status"] == 200);
+    // This is answered when it is in the store, and what came before it is there as well.
+    Phone::udp(&here, "pbx").publish_call("sip:1003@example.com", None, "c3", "confirmed");
     here.kill();
     Phone::udp(&there, "pbx").publish_call(LINE, None, "c2", "early");
     here.start_again();
