@@ -381,23 +381,24 @@ fn questions_are_bounded() {
 #[test]
 fn wishes_are_looked_at() {
     let mut bench = Bench::new(|settings| settings.most = 1);
-    let bad = |change: &dyn Fn(&mut RemoteWish)| {
+    type Change = fn(&mut RemoteWish);
+    let bad = |change: Change| {
         let mut bad = wish(Some("sip:crm@example.com"));
         change(&mut bad);
         bad
     };
-    let cases: [(&dyn Fn(&mut RemoteWish), &str); 5] = [
-        (&|one| one.resource = "mailto:x@y".into(), "resource"),
-        (&|one| one.subscriber = Some("sip:example.com".into()), "subscriber"),
-        (&|one| one.event_id = Some("a b".into()), "event_id"),
-        (&|one| one.target = Some("sip:a@b\r\nX: y".into()), "target"),
-        (&|one| one.headers = vec![("Route".into(), "<sip:x>".into())], "headers"),
+    let cases: [(Change, &str); 5] = [
+        (|one| one.resource = "mailto:x@y".into(), "resource"),
+        (|one| one.subscriber = Some("sip:example.com".into()), "subscriber"),
+        (|one| one.event_id = Some("a b".into()), "event_id"),
+        (|one| one.target = Some("sip:a@b\r\nX: y".into()), "target"),
+        (|one| one.headers = vec![("Route".into(), "<sip:x>".into())], "headers"),
     ];
     for (change, what) in cases {
         let command = RemoteCommand::Subscribe(Box::new(bad(change)));
         assert_eq!(bench.command(command), RemoteAnswer::Invalid(what));
     }
-    let local = bench.subscribe(bad(&|one| one.outbound_proxy = None));
+    let local = bench.subscribe(bad(|one| one.outbound_proxy = None));
     let row = bench.row(local);
     assert!(row.internal && row.state == "active" && bench.sent.is_empty(), "{row:?}");
     let command = RemoteCommand::Subscribe(Box::new(wish(None)));

@@ -165,7 +165,7 @@ fn our_own_sources_are_told_apart() {
     use lamplighter_model::{OwnState, OwnedAction, OwnedContent, PublishCommand};
     let mut gateway = Gateway::new();
     let packages = gateway.config.packages.clone();
-    let resource: std::sync::Arc<str> = "sip:1@example.com".into();
+    let resource: Arc<str> = "sip:1@example.com".into();
     let own = |gateway: &mut Gateway, package: &str, except: &[&str]| {
         let package = packages.find(package.as_bytes()).unwrap();
         let except = except.iter().map(|net| net.parse().unwrap()).collect();
