@@ -27,13 +27,16 @@ pub struct Settings {
     pub inbox: usize,
     /// How long a tombstone is kept.
     pub tombstone_age: Duration,
+    /// How many of the machines are no shards: the last ones, which own no addresses. One at most: the machine that talks
+    /// to other servers.
+    pub beside: usize,
     /// How many tombstones are kept; beyond, the oldest leave and readers behind them start afresh.
     pub tombstones: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ring: 4096, inbox: 256, tombstone_age: Duration::from_secs(600), tombstones: 100_000 }
+        Self { ring: 4096, inbox: 256, tombstone_age: Duration::from_secs(600), tombstones: 100_000, beside: 0 }
     }
 }
 
@@ -64,7 +67,7 @@ pub fn hub(
         inboxes.push(receiver);
     }
     let keep = Keep { age: settings.tombstone_age, most: settings.tombstones };
-    let (port, shared) = Port::new(packages, addresses, epoch, settings.inbox.max(1), outboxes, wakes);
+    let (port, shared) = Port::new(packages, addresses, epoch, settings, outboxes, wakes);
     let ports = producers.into_iter().zip(inboxes).enumerate();
     let ports = ports.map(|(shard, (ring, inbox))| ShardPort::new(ring, inbox, Arc::clone(&shared), shard)).collect();
     (Hub { rings, shared, keep, batch: Vec::with_capacity(BATCH), answers: Vec::new() }, ports, port)

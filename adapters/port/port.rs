@@ -1,13 +1,14 @@
 //! The adapters' end: reading the mirror, and asking shards.
 
-use crate::hub::Wake;
+use crate::hub::{Settings, Wake};
 use crate::item::Item;
 use crate::mirror::{Cursor, Mirror};
 use crate::scope::Scope;
 use crate::tracing::{Traces, Tracing};
 use lamplighter_model::explain::{Explanation, WatcherRow};
 use lamplighter_model::{
-    Addresses, Answer, Command, PackageId, Packages, PublishCommand, PublishError, PublishedLease, Slot,
+    Addresses, Answer, Command, PackageId, Packages, PublishCommand, PublishError, PublishedLease, RemoteAnswer,
+    RemoteCommand, Slot,
 };
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -41,7 +42,10 @@ pub enum Busy {
 pub(crate) struct Shared {
     mirror: RwLock<Mirror>,
     pub head: watch::Sender<u64>,
+    /// Shards, then what is beside them.
     pub shards: Vec<Asked>,
+    /// How many of them are shards.
+    owners: usize,
     pub asleep: AtomicBool,
     pub counts: Counts,
     hub: OnceLock<Thread>,
@@ -144,10 +148,12 @@ impl Port {
         packages: Packages,
         addresses: Arc<Addresses>,
         epoch: &str,
-        inbox: usize,
+        settings: Settings,
         outboxes: Vec<SyncSender<(u64, Command)>>,
         wakes: Vec<Wake>,
     ) -> (Self, Arc<Shared>) {
+        let inbox = settings.inbox.max(1);
+        let owners = outboxes.len().saturating_sub(settings.beside);
         let shards = outboxes.into_iter().zip(wakes).map(|(outbox, wake)| Asked {
             starved: AtomicBool::new(false),
             wake,
@@ -158,6 +164,7 @@ impl Port {
             mirror: RwLock::default(),
             head: watch::Sender::new(0),
             shards: shards.collect(),
+            owners,
             asleep: AtomicBool::new(false),
             counts: Counts::default(),
             hub: OnceLock::new(),
@@ -266,12 +273,24 @@ impl Port {
 
     /// How many shards there are; they are numbered from zero.
     pub fn shards(&self) -> usize {
-        self.shared.shards.len()
+        self.shared.owners
+    }
+
+    /// Asks the machine that talks to other servers. `None`: there is none.
+    pub async fn remote(&self, command: RemoteCommand) -> Option<Result<RemoteAnswer, Busy>> {
+        if self.shared.shards.len() == self.shared.owners {
+            return None;
+        }
+        Some(match self.ask(self.shared.owners, Command::Remote(command)).await {
+            Ok(Answer::Remote(answer)) => Ok(answer),
+            Ok(_) => Err(Busy::Gone),
+            Err(busy) => Err(busy),
+        })
     }
 
     /// The shard that owns this canonical address.
     pub fn owner(&self, resource: &str) -> usize {
-        usize::from(Slot::of(resource).shard(self.shared.shards.len() as u8))
+        usize::from(Slot::of(resource).shard(self.shared.owners as u8))
     }
 
     /// The newest revision; changes at most once a batch.

@@ -20,6 +20,7 @@ pub(crate) mod kind {
     pub(crate) const PUBLICATION: u8 = b'p';
     pub(crate) const RESOURCE: u8 = b'r';
     pub(crate) const SUBSCRIPTION: u8 = b's';
+    pub(crate) const STANDING: u8 = b'o';
 }
 
 /// Why bytes are no record.
@@ -46,6 +47,10 @@ pub(crate) fn write_key(record: &Record, out: &mut impl BufMut) {
         Record::ResourceGone { resource, package } => resource_key(resource, package, out),
         Record::Subscription(it) => subscription_key(&it.local_tag, out),
         Record::SubscriptionGone { local_tag } => subscription_key(local_tag, out),
+        Record::Standing { key, .. } | Record::StandingGone { key } => {
+            out.put_u8(kind::STANDING);
+            out.put_u32(*key);
+        }
     }
 }
 
@@ -78,7 +83,13 @@ pub(crate) fn write_value(record: &Record, era: u64, out: &mut BytesMut) -> bool
         Record::Publication(it) => put(&publication(it, era), out),
         Record::Resource(it) => put(&resource(it, era), out),
         Record::Subscription(it) => put(&subscription(it, era), out),
-        Record::PublicationGone { .. } | Record::ResourceGone { .. } | Record::SubscriptionGone { .. } => return false,
+        Record::Standing { until, bytes, .. } => {
+            put(&v1::Standing { era, until: until.as_micros(), bytes: bytes.clone() }, out);
+        }
+        Record::PublicationGone { .. }
+        | Record::ResourceGone { .. }
+        | Record::SubscriptionGone { .. }
+        | Record::StandingGone { .. } => return false,
     }
     true
 }
@@ -171,6 +182,11 @@ impl Reader {
                 };
                 Ok((Record::Subscription(record.into()), it.era))
             }
+            kind::STANDING => {
+                let it = v1::Standing::decode(value)?;
+                let (key, until) = (standing_key(rest)?, Time::from_micros(it.until));
+                Ok((Record::Standing { key, until, bytes: it.bytes }, it.era))
+            }
             _ => Err(Unreadable::Bad("a record is of no known kind")),
         }
     }
@@ -212,9 +228,14 @@ pub(crate) fn describe(key: &[u8]) -> Option<String> {
             Some(format!("history {resource} {}", text(rest).ok()?))
         }
         kind::SUBSCRIPTION => Some(format!("subscription {}", text(rest).ok()?)),
+        kind::STANDING => Some(format!("at another server {}", standing_key(rest).ok()?)),
         kind::ERA => Some("clock".into()),
         _ => None,
     }
+}
+
+fn standing_key(rest: &[u8]) -> Result<u32, Unreadable> {
+    rest.try_into().map(u32::from_be_bytes).map_err(|_| Unreadable::Bad("a key is no number"))
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
@@ -254,7 +275,11 @@ pub(crate) fn shift_record(record: &mut Record, ahead: i128) {
             }
         }
         Record::Subscription(it) => shift(&mut it.until, ahead),
-        Record::PublicationGone { .. } | Record::ResourceGone { .. } | Record::SubscriptionGone { .. } => {}
+        Record::Standing { until, .. } => shift(until, ahead),
+        Record::PublicationGone { .. }
+        | Record::ResourceGone { .. }
+        | Record::SubscriptionGone { .. }
+        | Record::StandingGone { .. } => {}
     }
 }
 
@@ -402,6 +427,16 @@ pub(crate) mod v1 {
         /// Microseconds by which moments of this era are moved into the newest one.
         #[prost(sint64, tag = "3")]
         pub(crate) ahead: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(crate) struct Standing {
+        #[prost(uint64, tag = "1")]
+        pub(crate) era: u64,
+        #[prost(uint64, tag = "2")]
+        pub(crate) until: u64,
+        #[prost(bytes = "bytes", tag = "3")]
+        pub(crate) bytes: Bytes,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]

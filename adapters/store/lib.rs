@@ -61,6 +61,8 @@ pub struct Loaded {
     pub resources: u64,
     /// Live subscriptions.
     pub subscriptions: u64,
+    /// Subscriptions and publications of ours at other servers.
+    pub standings: u64,
 }
 
 /// An open store of which nothing runs yet.
@@ -171,7 +173,11 @@ impl Store {
                     Record::Publication(_) => loaded.publications += 1,
                     Record::Resource(_) => loaded.resources += 1,
                     Record::Subscription(_) => loaded.subscriptions += 1,
-                    Record::PublicationGone { .. } | Record::ResourceGone { .. } | Record::SubscriptionGone { .. } => {}
+                    Record::Standing { .. } => loaded.standings += 1,
+                    Record::PublicationGone { .. }
+                    | Record::ResourceGone { .. }
+                    | Record::SubscriptionGone { .. }
+                    | Record::StandingGone { .. } => {}
                 }
                 each(record);
             }

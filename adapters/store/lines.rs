@@ -97,6 +97,7 @@ fn fill(path: &Path, input: &mut dyn BufRead) -> Result<Loaded, OpenError> {
         match &record {
             Record::Publication(_) => loaded.publications += 1,
             Record::Resource(_) => loaded.resources += 1,
+            Record::Standing { .. } => loaded.standings += 1,
             _ => loaded.subscriptions += 1,
         }
         let (mut key, mut value) = (BytesMut::new(), BytesMut::new());
@@ -190,6 +191,12 @@ enum Line {
         local_ip: Option<IpAddr>,
         listener: SocketAddr,
         source: IpAddr,
+    },
+    /// Of ours at another server.
+    Standing {
+        key: u32,
+        until: Moment,
+        bytes: Base64,
     },
 }
 
@@ -368,9 +375,11 @@ impl Line {
                     source: it.source,
                 }
             }
-            Record::PublicationGone { .. } | Record::ResourceGone { .. } | Record::SubscriptionGone { .. } => {
-                return None;
-            }
+            Record::Standing { key, until, bytes } => Self::Standing { key, until: until.into(), bytes: Base64(bytes) },
+            Record::PublicationGone { .. }
+            | Record::ResourceGone { .. }
+            | Record::SubscriptionGone { .. }
+            | Record::StandingGone { .. } => return None,
         })
     }
 
@@ -378,6 +387,7 @@ impl Line {
     fn record(self) -> Result<Option<Record>, &'static str> {
         Ok(Some(match self {
             Self::Store { .. } => return Ok(None),
+            Self::Standing { key, until, bytes } => Record::Standing { key, until: until.into(), bytes: bytes.0 },
             Self::Publication { resource, package, source, entity_tag, stamp, until, fact, from } => {
                 let record = PublicationRecord {
                     resource: resource.into(),

@@ -389,6 +389,7 @@ async fn lists_come_in_pages_and_the_feed_goes_on_without_a_hole() {
     let query = json!({"r": ["boss", "3"], "kinds": ["presence"], "q": "1@EX"});
     assert_eq!(names(&rig.say("POST", "/v1/state:query", &[], &query).await.expect(200).json()), ["1@example.com"]);
     rig.say("POST", "/v1/state:query", &[], &json!({"tea": 1})).await.refused(422, "invalid-field");
+    rig.say("POST", "/v1/state:query", &[], &json!([["1"]])).await.refused(422, "invalid-field");
     rig.ask("POST", "/v1/state:query", &[], "{").await.refused(400, "bad-json");
     let problem = rig.say("POST", "/v1/state:query", &[], &json!({"r": ["1", "1@elsewhere.org"]})).await;
     assert_eq!(problem.refused(404, "not-found")["errors"][0]["pointer"], "/r/1");

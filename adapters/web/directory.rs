@@ -3,7 +3,7 @@
 //! The file is read at start and on reload; a file with mistakes changes nothing. An administrator may change it over
 //! HTTP: then it is written anew, beside the old one, and takes its place at once (comments are lost).
 
-use crate::http::{Body, Caller, Parameters, Segments, tagged};
+use crate::http::{self, Body, Caller, Object, Parameters, Segments, tagged};
 use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
 use crate::replies::fingerprint;
@@ -87,6 +87,7 @@ struct Person {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Content {
+    #[serde(deserialize_with = "http::objects")]
     people: Vec<Person>,
     groups: BTreeMap<String, Vec<String>>,
 }
@@ -328,7 +329,7 @@ async fn put(
 ) -> Result<Response, Problem> {
     parameters.only(&[])?;
     caller.admin()?;
-    let new: Content = read(&body)?;
+    let Object::<Content>(new) = http::read(&body)?;
     change(&caller, &headers, |content| {
         *content = new;
         Ok(())
@@ -362,7 +363,7 @@ async fn put_group(
     Body(body): Body,
 ) -> Result<Response, Problem> {
     caller.admin()?;
-    let members: Vec<String> = read(&body)?;
+    let members: Vec<String> = http::read(&body)?;
     change(&caller, &headers, |content| {
         content.groups.insert(name, members);
         Ok(())
@@ -381,13 +382,6 @@ async fn delete_group(
         None => Err(Problem::new(Kind::NotFound, "there is no such group")),
     })
     .await
-}
-
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|bad| match bad.classify() {
-        serde_json::error::Category::Data => Problem::at(Kind::InvalidField, "", bad.to_string()),
-        _ => Problem::new(Kind::BadJson, bad.to_string()),
-    })
 }
 
 #[cfg(test)]

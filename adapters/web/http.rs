@@ -5,7 +5,7 @@ use crate::auth::Principal;
 use crate::openapi::{Operation, document};
 use crate::problem::{self, Kind, Problem};
 use crate::serve::Connection;
-use crate::{admin, auth, directory, explain, feed, guard, panel, publications, state};
+use crate::{admin, auth, directory, explain, feed, guard, panel, publications, state, subscriptions};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -15,7 +15,8 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use lamplighter_model::{NotLocal, PackageId, View};
 use lamplighter_port::{BadSelector, Item, Selector};
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
+use serde_json::{Map, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(publications::operations());
     all.extend(directory::operations());
     all.extend(admin::operations());
+    all.extend(subscriptions::operations());
     all.extend(feed::operations());
     all.extend(auth::operations());
     all.extend([
@@ -212,6 +214,35 @@ impl FromRequest<Arc<App>> for Body {
             Ok(Err(bad)) => Err(Problem::new(Kind::BadRequest, bad.body_text())),
         }
     }
+}
+
+/// A value in JSON from a body.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|bad| match bad.classify() {
+        serde_json::error::Category::Data => misfit(&bad),
+        _ => Problem::new(Kind::BadJson, bad.to_string()),
+    })
+}
+
+/// What is wrong with JSON that does not fit its schema.
+pub(crate) fn misfit(bad: &serde_json::Error) -> Problem {
+    Problem::at(Kind::InvalidField, "", bad.to_string())
+}
+
+/// A struct from an object alone: serde would also take a list, for the members in their order.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let members = Map::deserialize(from)?;
+        T::deserialize(Value::Object(members)).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Several such.
+pub(crate) fn objects<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Vec::<Object<T>>::deserialize(from)?.into_iter().map(|Object(one)| one).collect())
 }
 
 /// An answer in JSON.

@@ -29,6 +29,7 @@ mod serve;
 mod session;
 mod sse;
 mod state;
+mod subscriptions;
 mod watch;
 
 pub use app::Admin;

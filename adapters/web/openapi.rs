@@ -324,7 +324,47 @@ fn schemas() -> Value {
         "Ready": object(json!({ "ready": flag, "reasons": texts }), &["ready"]),
         "Version": object(json!({ "name": text("Lamplighter"), "version": text("The version."), "feed": number("The feed's protocol.") }), &["name", "version"]),
     });
-    let all = [plain, answers, people, watching].into_iter().filter_map(|some| match some {
+    let wish = json!({
+        "resource": text("Whose state: a SIP URI, or an address of ours."), "package": reference("Kind"),
+        "subscriber": { "anyOf": [reference("Resource"), { "type": "null" }], "description": "Who watches, an address of ours; absent: the gateway, and what it learns is for everyone." },
+        "event_id": { "type": ["string", "null"] }, "target": { "type": ["string", "null"], "description": "The Request-URI." },
+        "contact": { "type": ["string", "null"] },
+        "outbound_proxy": { "type": ["string", "null"], "description": "Where requests go first." },
+    });
+    let mut wanted = object(wish.clone(), &["resource", "package"]);
+    wanted["additionalProperties"] = json!(false);
+    wanted["properties"]["headers"] = json!({ "type": "object", "additionalProperties": { "type": "string", "maxLength": 512 }, "maxProperties": 16 });
+    wanted["properties"]["expires"] =
+        json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 }, { "type": "null" }] });
+    let beyond = json!({
+        "Wish": wanted,
+        "Subscription": object(json!({
+            "id": reference("Number"), "resource": text("Whose state."), "subscriber": { "type": ["string", "null"] },
+            "package": reference("Kind"), "event_id": { "type": ["string", "null"] }, "target": { "type": ["string", "null"] },
+            "outbound_proxy": { "type": ["string", "null"] }, "owner": text("Who asked for it."), "configured": flag,
+            "internal": { "type": "boolean", "description": "It is served from here, without SIP." },
+            "local": { "type": ["string", "null"], "description": "The address of ours under which everyone sees it." },
+            "state": text("pending, active, retrying, rejected or terminated"),
+            "reason": { "type": ["string", "null"] }, "status": number("The last final status; 0 before the first."),
+            "until": perhaps, "next": perhaps, "notified": number("NOTIFYs accepted."),
+            "requests": number("Requests sent."), "shared": number("How many share its dialog."),
+            "call_id": text("Of its dialog."), "item": reference("Item"),
+            "documents": { "type": "array", "items": object(json!({
+                "fork": number("Which notifier."), "at": moment, "content_type": text("The document's."),
+                "body": text("The document."), "base64": text("The document, if it is no text."),
+                "state": or_null("State"), "problem": { "type": ["string", "null"] },
+            }), &["fork", "at", "content_type"]) },
+        }), &["id", "resource", "package", "state", "status"]),
+        "Subscriptions": object(json!({ "subscriptions": list("Subscription"), "page": reference("Page") }), &["subscriptions"]),
+        "Export": object(json!({
+            "r": reference("Resource"), "kind": reference("Kind"), "server": text("Where to."),
+            "state": text("pending, active or retrying"), "reason": { "type": ["string", "null"] },
+            "status": number("The last final status; 0 before the first."), "until": perhaps, "next": perhaps,
+            "requests": number("Requests sent."),
+        }), &["r", "kind", "server", "state", "status"]),
+        "Exports": object(json!({ "exports": list("Export"), "page": reference("Page") }), &["exports"]),
+    });
+    let all = [plain, answers, people, watching, beyond].into_iter().filter_map(|some| match some {
         Value::Object(some) => Some(some),
         _ => None,
     });

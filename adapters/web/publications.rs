@@ -4,7 +4,7 @@
 //! An answer comes behind the change that it caused: whoever reads a state after it sees what was published.
 
 use crate::app::App;
-use crate::http::{Body, Caller, Parameters, Segments, wrong};
+use crate::http::{Body, Caller, Object, Parameters, Segments, misfit, wrong};
 use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
 use crate::replies::{Reply, fingerprint};
@@ -448,8 +448,8 @@ struct Command {
 
 impl Command {
     fn read(caller: &Caller, value: Value) -> Result<Wish, Problem> {
-        let Self { r, kind, event, state, content_type, body, entity_tag, expires, source: name } =
-            serde_json::from_value(value).map_err(|bad| Problem::at(Kind::InvalidField, "", bad.to_string()))?;
+        let Object(command) = serde_json::from_value(value).map_err(|bad| misfit(&bad))?;
+        let Self { r, kind, event, state, content_type, body, entity_tag, expires, source: name } = command;
         let packages = caller.app.port.packages();
         let package = match (&kind, &event) {
             (Some(kind), None) => caller.package(kind)?,

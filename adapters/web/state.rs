@@ -4,7 +4,7 @@
 //! from there in the feed misses nothing that happened while the pages were read.
 
 use crate::app::stopped;
-use crate::http::{Body, Caller, Parameters, Segments, json, tagged, wrong};
+use crate::http::{self, Body, Caller, Object, Parameters, Segments, json, tagged, wrong};
 use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -100,10 +100,7 @@ async fn list_by_query(caller: Caller, parameters: Parameters) -> Result<Respons
 }
 
 async fn list_by_body(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
-    let question = serde_json::from_slice(&body).map_err(|bad| match bad.classify() {
-        serde_json::error::Category::Data => Problem::new(Kind::InvalidField, bad.to_string()),
-        _ => Problem::new(Kind::BadJson, bad.to_string()),
-    })?;
+    let Object(question) = http::read(&body)?;
     list(&caller, &question).await
 }
 
@@ -268,7 +265,7 @@ async fn one(
         };
         let rev = items.iter().map(|item| item.rev).max().unwrap_or(0);
         let tag = format!("\"{}.{rev}\"", port.epoch());
-        let old = known.is_some_and(|known| rev <= known) || crate::http::matches(headers, &tag);
+        let old = known.is_some_and(|known| rev <= known) || http::matches(headers, &tag);
         // Without a word on what is known, waiting means for a first state.
         let nothing = items.iter().all(|item| item.state.is_none() || caller.view(item).is_none());
         let newer = if known.is_some() || headers.contains_key(header::IF_NONE_MATCH) { !old } else { !nothing };

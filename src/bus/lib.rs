@@ -10,10 +10,14 @@
 mod resource;
 mod restart;
 
+use ipnet::IpNet;
 use lamplighter_model::counters::Gauge;
 use lamplighter_model::explain::{HistoryEntry, PackageExplanation, Trace};
 use lamplighter_model::hash::Map;
-use lamplighter_model::package::{AnyFact, AnyPackage, PackageId, Reading, Rendered, Rendering, Stamp};
+
+use lamplighter_model::package::{
+    AnyFact, AnyPackage, AnyState, PackageId, Reading, Rendered, Rendering, Sourced, Stamp,
+};
 use lamplighter_model::wheel::{Timer, Wheel};
 use lamplighter_model::{
     Change, Config, Content, Counter, Counters, EntityTag, ProfileId, Publish, PublishAction, PublishError, Published,
@@ -25,6 +29,7 @@ use restart::{MOST_AHEAD, names};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -440,7 +445,7 @@ impl Bus {
 
     /// Lets the packages that derive something from `origin` say so. What is derived has no lease of its own: it
     /// lives and ends with its origin.
-    fn derive(&mut self, now: Time, address: &str, origin: PackageId, state: &lamplighter_model::AnyState) {
+    fn derive(&mut self, now: Time, address: &str, origin: PackageId, state: &AnyState) {
         let packages = self.config.packages.clone();
         for &target in packages.derived_from(origin) {
             let package = packages.get(target);
@@ -693,6 +698,39 @@ impl Bus {
             (id, self.at(id).explain(now, self.config.packages.get(package)))
         };
         entries.iter().map(explain).collect()
+    }
+
+    /// What is true by our own sources alone: without what `remote:` sources say, or whoever publishes from one of these
+    /// networks, or what is derived from that. `None`: they say nothing. What has ended keeps nobody from saying so
+    /// any more once its last source is gone.
+    pub fn own(&self, now: Time, address: &str, package: PackageId, except: &[IpNet]) -> Option<AnyState> {
+        let resource = self.at(self.find(address, package)?);
+        let packages = &self.config.packages;
+        let learned = |source: &str| source.starts_with("remote:");
+        let excepted = |from: IpAddr| except.iter().any(|net| net.contains(&from.to_canonical()));
+        let mut facts: SmallVec<[(&Arc<str>, Stamp, AnyFact); 4]> = SmallVec::new();
+        for one in &resource.publications {
+            let fact = match one.source.strip_prefix("derived:").filter(|_| one.derived) {
+                Some(name) => packages.find(name.as_bytes()).and_then(|origin| {
+                    let state = self.own(now, address, origin, except)?;
+                    packages.get(package).derive(name, &state, now)
+                }),
+                None => (!learned(&one.source) && !excepted(one.from.ip())).then(|| one.fact.clone()),
+            };
+            facts.extend(fact.map(|fact| (&one.source, one.stamp, fact)));
+        }
+        if facts.is_empty() {
+            return None;
+        }
+        let live = facts.iter().map(|(source, stamp, fact)| Sourced { source, stamp: *stamp, live: true, fact });
+        let ended = resource.residues.iter().filter(|one| !learned(&one.source)).map(|one| Sourced {
+            source: &one.source,
+            stamp: one.stamp,
+            live: false,
+            fact: &one.fact,
+        });
+        let sources: SmallVec<[Sourced<'_, AnyFact>; 4]> = live.chain(ended).collect();
+        Some(packages.get(package).compose(now, &resource.address, &sources).state)
     }
 
     /// All live publications (not derived ones) as (address, package, source), for leak checks.

@@ -51,7 +51,7 @@ enum Command {
     Explain(explain::Options),
     /// Publish a state, or refresh or withdraw what was published
     Publish(publish::Options),
-    /// Show who watches over SIP, or tell them anew
+    /// Show who watches over SIP, or tell them anew; watch addresses at other servers
     #[command(subcommand)]
     Subs(subs::Command),
     /// Show what happens to an address as it happens: requests, decisions, NOTIFYs and their answers

@@ -6,9 +6,11 @@
 mod check;
 mod model;
 mod reload;
+mod remote;
 mod source;
 
 pub use reload::{Live, NEEDS_RESTART, Reloaded};
+pub use remote::Remote;
 pub use source::Problem;
 
 use ipnet::IpNet;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub overload: Overload,
     /// Panel, HTTP API and feed.
     pub web: Web,
+    /// Other servers: what is fetched from them and published to them.
+    pub remote: Remote,
     /// Where state is kept over restarts.
     pub store: Store,
     /// Logs.
@@ -79,6 +83,7 @@ impl Default for Settings {
             limits: Limits::default(),
             overload: Overload::default(),
             web: Web::default(),
+            remote: Remote::default(),
             store: Store::default(),
             log: Log::default(),
         }

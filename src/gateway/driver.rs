@@ -10,8 +10,9 @@ pub(crate) use inbox::{Inbox, Message, Notice};
 use bytes::Bytes;
 use lamplighter_adapter_sip::{Buffer, Outgoing, Udp, Writer};
 use lamplighter_adapter_store::{Progress, StorePort};
-use lamplighter_model::{Counter, Counters, Durabilities, Flow, Input, Outbox, Output, Time, Transport};
+use lamplighter_model::{Command, Counter, Counters, Durabilities, Flow, Input, Outbox, Output, Time, Transport};
 use lamplighter_port::ShardPort;
+use lamplighter_remote::Remote;
 use lamplighter_shard::Shard;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -81,6 +82,28 @@ impl Machine for Shard {
     }
 }
 
+impl Machine for Remote {
+    fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
+        Self::handle(self, now, input, out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        Self::deadline(self)
+    }
+
+    fn is_through(&self) -> bool {
+        Self::is_through(self)
+    }
+}
+
+/// A question to the shard that owns an address.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub number: u64,
+    pub resource: Arc<str>,
+    pub command: Command,
+}
+
 /// A host to look up for a shard.
 #[derive(Debug)]
 pub(crate) struct Question {
@@ -102,6 +125,8 @@ pub(crate) struct Parts<M> {
     pub port: ShardPort,
     pub writer: Writer,
     pub resolver: mpsc::Sender<Question>,
+    /// Who asks shards for it; shards themselves ask nobody.
+    pub asker: Option<mpsc::Sender<Asking>>,
     /// Where records go, if they are kept.
     pub store: Option<(StorePort, Durabilities)>,
     pub clock: Clock,
@@ -140,6 +165,7 @@ struct Desk {
     port: ShardPort,
     writer: Writer,
     resolver: mpsc::Sender<Question>,
+    asker: Option<mpsc::Sender<Asking>>,
     store: Option<(StorePort, Durabilities)>,
     counters: Arc<Counters>,
     batch: Vec<Outgoing>,
@@ -148,7 +174,7 @@ struct Desk {
 impl<M: Machine> Driver<M> {
     /// Ready to run.
     pub fn new(parts: Parts<M>) -> Self {
-        let Parts { machine, shard, sockets, inboxes, port, writer, resolver, store, clock, counters, patience } =
+        let Parts { machine, shard, sockets, inboxes, port, writer, resolver, asker, store, clock, counters, patience } =
             parts;
         Self {
             machine,
@@ -162,6 +188,7 @@ impl<M: Machine> Driver<M> {
                 port,
                 writer,
                 resolver,
+                asker,
                 store,
                 counters,
                 batch: Vec::new(),
@@ -259,6 +286,9 @@ impl<M: Machine> Driver<M> {
             match notice {
                 Notice::Closed(flow) => self.handle(now, Input::Closed(flow)),
                 Notice::Resolved { query, targets } => self.handle(now, Input::Resolved { query, targets: &targets }),
+                Notice::Asked { number, answer } => self.handle(now, Input::Asked { number, answer }),
+                // Dropping `_more` asks for more.
+                Notice::Heard { all, more: _more } => self.handle(now, Input::Heard(&all)),
                 Notice::Config(config) => self.handle(now, Input::Config(config)),
                 Notice::Stop => {
                     self.until = Some(now + self.patience);
@@ -396,6 +426,12 @@ impl Desk {
                 if self.resolver.try_send(question).is_err() {
                     self.counters.count(Counter::ResolverFull);
                     self.inboxes[usize::from(self.shard)].notice(Notice::Resolved { query, targets: Vec::new() });
+                }
+            }
+            Output::Ask { number, resource, command } => {
+                let asking = Asking { number, resource, command: *command };
+                if self.asker.as_ref().is_none_or(|asker| asker.try_send(asking).is_err()) {
+                    self.inboxes[usize::from(self.shard)].notice(Notice::Asked { number, answer: None });
                 }
             }
             Output::Save { number, record } => {

@@ -6,5 +6,6 @@ pub mod demo;
 pub mod driver;
 pub mod logs;
 pub mod metrics;
+pub mod remote;
 pub mod run;
 pub mod steering;

@@ -5,6 +5,7 @@
 
 use crate::driver::{Clock, Driver, Inbox, Message, Notice, Parts, Question, wall};
 use crate::metrics::Metrics;
+use crate::remote;
 use crate::steering::steer;
 use bytes::Bytes;
 use lamplighter_adapter_sip::{BUFFER, BindError, Listener, Settings, Sink, Streams, Udp};
@@ -12,11 +13,13 @@ use lamplighter_adapter_store as store;
 use lamplighter_adapter_web as web;
 use lamplighter_model::{Config, Counters, Flow, Record, Seed, Slot, Time, Transport};
 use lamplighter_port::{Port, Wake, hub};
+use lamplighter_remote::Remote;
 use lamplighter_shard::{NotRestored, Shard, owner};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -39,6 +42,8 @@ pub struct RunSettings {
     pub config: Config,
     /// The web side; its port may be zero.
     pub web: web::Config,
+    /// What is fetched from other servers and published to them, if anything.
+    pub remote: Option<remote::Plan>,
     /// Where state is kept over restarts.
     pub store: store::Config,
     /// Threads of the runtime for streams and the web.
@@ -57,6 +62,9 @@ pub enum StartError {
     /// A SIP socket could not be opened.
     #[error("sip.listen {0}")]
     Sip(#[from] BindError),
+    /// A socket for other servers could not be opened.
+    #[error("remote.listen {0}")]
+    Remote(BindError),
     /// The web's socket could not be opened.
     #[error("web.listen {address}: {}", web_advice(.error))]
     Web {
@@ -96,6 +104,9 @@ pub struct Running {
     pub sip: Vec<(Transport, SocketAddr)>,
     /// Where the web side is.
     pub web: SocketAddr,
+    /// Where other servers reach us, if we talk to any.
+    pub remote: Vec<(Transport, SocketAddr)>,
+    at_servers: Option<remote::AtWork>,
     config: Arc<Config>,
     desk: Arc<Desk>,
     counters: Vec<Arc<Counters>>,
@@ -113,7 +124,16 @@ pub struct Running {
 
 /// Takes everything back from the store, opens all sockets, then starts all threads. Nothing runs yet when it fails.
 pub fn start(settings: RunSettings) -> Result<Running, StartError> {
-    let RunSettings { mut config, web: web_config, store: store_config, workers, secret, epoch, patience } = settings;
+    let RunSettings {
+        mut config,
+        web: web_config,
+        remote: mut plan,
+        store: store_config,
+        workers,
+        secret,
+        epoch,
+        patience,
+    } = settings;
     let shards = usize::from(config.shards.max(1));
     config.shards = shards as u8;
     if config.listeners.is_empty() || config.listeners.len() > usize::from(u8::MAX) {
@@ -127,7 +147,12 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let early = if chosen { Some(bind(&mut config, shards)?) } else { None };
     let clock = opened.as_ref().map_or_else(Clock::start, |store| Clock::start_at(store.start_time()));
     let counters: Vec<_> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
-    let machines = restore(&Arc::new(config.clone()), opened.as_mut(), secret, clock, &counters)?;
+    let beyond = plan.as_mut().map(|plan| plan.bind(opened.is_some())).transpose()?;
+    let mut remote_machine = plan
+        .as_ref()
+        .map(|plan| Remote::new(Arc::new(config.clone()), plan.settings.clone(), remote::seed(secret), clock.now()));
+    let restored = &mut remote_machine;
+    let machines = restore(&Arc::new(config.clone()), opened.as_mut(), restored, secret, clock, &counters)?;
     let Sockets { udp, tcp } = match early {
         Some(sockets) => sockets,
         None => bind(&mut config, shards)?,
@@ -145,6 +170,8 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         .enable_all()
         .build()?;
     let inboxes = (0..shards).map(|_| Inbox::new(shards).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+    let remote_inbox = plan.is_some().then(|| Inbox::new(1).map(Arc::new)).transpose()?;
+    let all_inboxes: Vec<_> = inboxes.iter().chain(&remote_inbox).cloned().collect();
     let desk = Arc::new(Desk {
         inboxes: inboxes.clone(),
         config: RwLock::new(Arc::clone(&config)),
@@ -161,17 +188,18 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let (hub, ports, port) = hub(
         config.packages.clone(),
         Arc::new(config.addresses.clone()),
-        lamplighter_port::Settings::default(),
+        lamplighter_port::Settings { beside: usize::from(plan.is_some()), ..lamplighter_port::Settings::default() },
         &epoch,
-        inboxes.iter().map(wake).collect(),
+        all_inboxes.iter().map(wake).collect(),
     );
-    let (asking, questions) = mpsc::channel(QUESTIONS);
-    runtime.spawn(resolve(questions, inboxes.clone(), addresses));
+    let Questions { ask: asking, serve } = resolver(inboxes.clone());
+    runtime.spawn(serve);
     let (keeper, stores) = match opened {
         None => (None, Vec::new()),
         Some(opened) => {
-            let wakes = inboxes.iter().map(wake).collect();
-            let (keeper, ports) = opened.start(shards, Arc::new(move || clock.now()), Arc::new(wall), wakes)?;
+            let wakes = all_inboxes.iter().map(wake).collect();
+            let (keeper, ports) =
+                opened.start(all_inboxes.len(), Arc::new(move || clock.now()), Arc::new(wall), wakes)?;
             (Some(keeper), ports)
         }
     };
@@ -180,7 +208,8 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
 
     let hub = thread::Builder::new().name("hub".into()).spawn(|| loudly(|| hub.run()))?;
     let mut threads = Vec::new();
-    for (shard, ((machine, sockets), port)) in machines.into_iter().zip(udp).zip(ports).enumerate() {
+    let mut ports = ports.into_iter();
+    for (shard, ((machine, sockets), port)) in machines.into_iter().zip(udp).zip(ports.by_ref()).enumerate() {
         let (counters, writer) = (Arc::clone(&counters[shard]), streams.writer());
         let (inboxes, resolver) = (inboxes.clone(), asking.clone());
         let store = stores.next().map(|port| (port, durabilities));
@@ -192,6 +221,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
             port,
             writer,
             resolver,
+            asker: None,
             store,
             clock,
             counters,
@@ -201,6 +231,17 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         threads.push(thread::Builder::new().name(format!("shard-{shard}")).spawn(|| loudly(work))?);
     }
 
+    let remote = plan.iter().flat_map(|plan| &plan.listeners).map(|one| (one.transport, one.address)).collect();
+    let at_servers = match (plan, beyond, remote_machine, remote_inbox, ports.next()) {
+        (Some(plan), Some(sockets), Some(machine), Some(inbox), Some(own)) => {
+            let store = stores.next().map(|port| (port, durabilities));
+            let (port, config, runtime) = (port.clone(), &config, runtime.handle());
+            let start =
+                remote::Start { plan, sockets, machine, inbox, port, own, store, config, clock, runtime, patience };
+            Some(remote::start(start)?)
+        }
+        _ => None,
+    };
     let sip = config.listeners.iter().map(|listener| (listener.transport, listener.address)).collect();
     let listening =
         tcp.into_iter().map(|(index, listener)| streams.listen(listener, index)).collect::<Result<Vec<_>, _>>()?;
@@ -220,6 +261,8 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     Ok(Running {
         sip,
         web: web_address,
+        remote,
+        at_servers,
         config,
         desk,
         counters,
@@ -266,6 +309,7 @@ fn take_back(machine: &mut Shard, now: Time, records: impl Iterator<Item = Recor
 fn restore(
     config: &Arc<Config>,
     store: Option<&mut store::Store>,
+    remote: &mut Option<Remote>,
     secret: [u8; 32],
     clock: Clock,
     counters: &[Arc<Counters>],
@@ -278,7 +322,11 @@ fn restore(
         Shard::new(Arc::clone(config), number as u8, Seed(first, second), secret, now, counters)
     };
     let mut machines: Vec<_> = (0..counters.len()).map(shard).collect();
-    let Some(store) = store else { return Ok(machines) };
+    let Some(store) = store else {
+        remote.iter_mut().for_each(|remote| remote.resume(now));
+        return Ok(machines);
+    };
+    let mut unwanted = 0;
     let (loaded, missed) = thread::scope(|scope| -> Result<_, StartError> {
         let (mut batches, mut desks, mut at_work) = (Vec::new(), Vec::new(), Vec::new());
         for machine in &mut machines {
@@ -289,6 +337,10 @@ fn restore(
             batches.push(Vec::with_capacity(BATCH));
         }
         let loaded = store.load(|record| {
+            if matches!(record, Record::Standing { .. }) {
+                unwanted += u64::from(!remote.as_mut().is_some_and(|remote| remote.restore(now, record)));
+                return;
+            }
             let owner = usize::from(Slot::of(record.resource()).shard(config.shards));
             batches[owner].push(record);
             if batches[owner].len() == BATCH {
@@ -309,6 +361,8 @@ fn restore(
         Ok((loaded, missed))
     })?;
     let Missed { lapsed, unknown, unreadable } = missed;
+    let lapsed = lapsed + unwanted;
+    remote.iter_mut().for_each(|remote| remote.resume(now));
     let (subscriptions, publications) =
         machines.iter().map(Shard::load).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     tracing::info!(
@@ -339,6 +393,9 @@ impl Running {
         for inbox in &self.desk.inboxes {
             inbox.notice(Notice::Config(Arc::clone(&config)));
         }
+        if let Some(remote) = &self.at_servers {
+            remote.configure(&config);
+        }
     }
 
     /// The configuration it was started with, ports filled in.
@@ -363,7 +420,10 @@ impl Running {
 
     /// Whether all threads are at work.
     pub fn is_alive(&self) -> bool {
-        !self.hub.is_finished() && !self.serving.is_finished() && self.shards.iter().all(|shard| !shard.is_finished())
+        !self.hub.is_finished()
+            && !self.serving.is_finished()
+            && self.shards.iter().all(|shard| !shard.is_finished())
+            && self.at_servers.as_ref().is_none_or(|remote| !remote.thread.is_finished())
     }
 
     /// Takes nothing new, tells all watchers, says goodbye to all readers, and returns when all threads have ended.
@@ -375,8 +435,14 @@ impl Running {
         for inbox in &self.desk.inboxes {
             inbox.notice(Notice::Stop);
         }
+        if let Some(remote) = &self.at_servers {
+            remote.inbox.notice(Notice::Stop);
+        }
         for shard in self.shards {
             let _ = shard.join(); // a panic has ended the process
+        }
+        if let Some(remote) = self.at_servers {
+            remote.stop();
         }
         self.streams.close_all();
         self.web_stop.send_replace(true);
@@ -541,6 +607,19 @@ impl Sink for Desk {
     }
 }
 
+/// Where names are looked up.
+pub(crate) struct Questions {
+    pub ask: mpsc::Sender<Question>,
+    /// Does it, on the runtime.
+    pub serve: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Looks names up for those with these inboxes.
+pub(crate) fn resolver(inboxes: Vec<Arc<Inbox>>) -> Questions {
+    let (ask, questions) = mpsc::channel(QUESTIONS);
+    Questions { ask, serve: Box::pin(resolve(questions, inboxes, addresses)) }
+}
+
 /// Looks hosts up for shards, by way of `lookup`. A look-up that takes too long has failed for whoever asked, but keeps
 /// its place until it ends: the system's resolver cannot be interrupted, so what piles up behind it must be bounded.
 async fn resolve<F, L>(mut questions: mpsc::Receiver<Question>, inboxes: Vec<Arc<Inbox>>, lookup: L)
@@ -620,7 +699,7 @@ fn admin(
 }
 
 /// Does its work; a panic ends the process.
-fn loudly(work: impl FnOnce()) {
+pub(crate) fn loudly(work: impl FnOnce()) {
     struct Guard;
     impl Drop for Guard {
         fn drop(&mut self) {

@@ -4,7 +4,9 @@ use crate::explain::{Explanation, Trace, WatcherRow};
 use crate::package::{AnyState, PackageId};
 use crate::publish::{PublishCommand, PublishError, PublishedLease};
 use crate::record::Record;
+use crate::remote::{Heard, OwnState, RemoteAnswer, RemoteCommand};
 use crate::time::Time;
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -96,6 +98,15 @@ pub enum Input<'a> {
     StoreFailing(bool),
     /// A new configuration, already checked as a whole.
     Config(Arc<crate::Config>),
+    /// The answer to [`Output::Ask`]; `None`: the shard was too busy to be asked, or to answer in time.
+    Asked {
+        /// The question's number.
+        number: u64,
+        /// The answer.
+        answer: Option<Answer>,
+    },
+    /// States of our own have changed that other servers may want. For the machine beside the shards.
+    Heard(&'a [Heard]),
     /// The gateway is about to stop: watchers are told `terminated;reason=deactivated` and nothing new is accepted.
     Stop,
     /// Time has passed; or there was room to go on with a large fan-out.
@@ -133,6 +144,18 @@ pub enum Command {
         /// Starts.
         on: bool,
     },
+    /// What our own sources say of this canonical address: without `remote:` sources, and without those that
+    /// published from one of these networks.
+    Own {
+        /// The canonical address.
+        resource: Arc<str>,
+        /// The package.
+        package: PackageId,
+        /// Whose publications are left out.
+        except: Arc<[IpNet]>,
+    },
+    /// For the machine that talks to other servers; shards have no answer.
+    Remote(RemoteCommand),
 }
 
 /// What a shard answers.
@@ -153,6 +176,10 @@ pub enum Answer {
     Refreshed(usize),
     /// To [`Command::Trace`].
     Traced,
+    /// To [`Command::Own`].
+    Own(OwnState),
+    /// To [`Command::Remote`].
+    Remote(RemoteAnswer),
 }
 
 /// What must be done.
@@ -193,6 +220,15 @@ pub enum Output {
         port: Option<u16>,
         /// The transport, if the URI has one.
         transport: Option<Transport>,
+    },
+    /// Ask the owner of a canonical address and come back with [`Input::Asked`]. From the machine beside the shards.
+    Ask {
+        /// The question's number.
+        number: u64,
+        /// The canonical address.
+        resource: Arc<str>,
+        /// The question.
+        command: Box<Command>,
     },
     /// Close this stream: what it sent cannot be framed.
     Close(Flow),

@@ -11,6 +11,7 @@ pub mod io;
 pub mod package;
 pub mod publish;
 pub mod record;
+pub mod remote;
 pub mod time;
 pub mod wheel;
 
@@ -29,4 +30,5 @@ pub use publish::{
     PublishedLease, ResourceId,
 };
 pub use record::{Durabilities, Durability, Record};
+pub use remote::{Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteWish};
 pub use time::Time;

@@ -41,17 +41,32 @@ pub enum Record {
         /// Our tag.
         local_tag: Box<str>,
     },
+    /// A subscription or publication of ours at another server. Key: its number.
+    Standing {
+        /// The number.
+        key: u32,
+        /// When its lease ends.
+        until: Time,
+        /// What it needs, in a form of its own. Times in it are as `until`.
+        bytes: Bytes,
+    },
+    /// It has ended.
+    StandingGone {
+        /// The number.
+        key: u32,
+    },
 }
 
 impl Record {
-    /// The canonical address that it is about; empty for the end of a subscription, which names only that.
+    /// The canonical address that it is about; empty for the end of a subscription, which names
+    /// only that, and for what belongs to no shard.
     pub fn resource(&self) -> &str {
         match self {
             Self::Publication(one) => &one.resource,
             Self::Resource(one) => &one.resource,
             Self::Subscription(one) => &one.resource,
             Self::PublicationGone { resource, .. } | Self::ResourceGone { resource, .. } => resource,
-            Self::SubscriptionGone { .. } => "",
+            Self::SubscriptionGone { .. } | Self::Standing { .. } | Self::StandingGone { .. } => "",
         }
     }
 }
@@ -87,7 +102,10 @@ impl Durabilities {
     /// That of a record.
     pub const fn of(&self, record: &Record) -> Durability {
         match record {
-            Record::Subscription(_) | Record::SubscriptionGone { .. } => self.subscriptions,
+            Record::Subscription(_)
+            | Record::SubscriptionGone { .. }
+            | Record::Standing { .. }
+            | Record::StandingGone { .. } => self.subscriptions,
             Record::Publication(_)
             | Record::PublicationGone { .. }
             | Record::Resource(_)

@@ -10,9 +10,9 @@ use lamplighter_bus::{Bus, Changed};
 use lamplighter_model::config::Limits;
 use lamplighter_model::explain::{Explanation, WatcherExplanation, WatcherRow};
 use lamplighter_model::{
-    Answer, Command, Config, Counter, Counters, Durability, Expires, Flow, Input, Outbox, Output, OwnedAction,
-    PackageId, Publish, PublishAction, PublishCommand, PublishError, Published, PublishedLease, Record, ResourceId,
-    Seed, Time,
+    Answer, Command, Config, Counter, Counters, Durability, Expires, Flow, Input, Outbox, Output, OwnState,
+    OwnedAction, PackageId, Publish, PublishAction, PublishCommand, PublishError, Published, PublishedLease, Record,
+    RemoteAnswer, ResourceId, Seed, Time,
 };
 use lamplighter_sip::Engine;
 use lamplighter_sip::route::{Routed, route};
@@ -144,7 +144,11 @@ impl Shard {
                 self.counters.count(Counter::SubscriptionRestored);
                 Ok(())
             }
-            Record::PublicationGone { .. } | Record::ResourceGone { .. } | Record::SubscriptionGone { .. } => Ok(()),
+            Record::PublicationGone { .. }
+            | Record::ResourceGone { .. }
+            | Record::SubscriptionGone { .. }
+            | Record::Standing { .. }
+            | Record::StandingGone { .. } => Ok(()),
         }
     }
 
@@ -200,7 +204,7 @@ impl Shard {
                     self.fail_answers(now, Time::NEVER, out);
                 }
             }
-            Input::Tick => {}
+            Input::Asked { .. } | Input::Heard(_) | Input::Tick => {}
         }
         if self.answers.front().is_some_and(|front| front.until <= now) {
             self.fail_answers(now, now, out);
@@ -326,6 +330,11 @@ impl Shard {
                 let resources = self.resources(&resource);
                 Answer::Refreshed(resources.into_iter().map(|(_, id)| self.engine.refresh(id)).sum())
             }
+            Command::Own { resource, package, except } => {
+                Answer::Own(OwnState(self.bus.own(now, &resource, package, &except)))
+            }
+            // It is for the machine beside the shards.
+            Command::Remote(_) => Answer::Remote(RemoteAnswer::Unknown),
             Command::Trace { resource, on } => {
                 self.bus.follow(resource, on);
                 Answer::Traced

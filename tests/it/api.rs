@@ -15,14 +15,14 @@ const ANN: &str = "sip:ann@example.com";
 
 /// An answer over HTTP.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
     body: String,
 }
 
 impl Answer {
-    fn expect(self, status: u16) -> Self {
+    pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:#?}");
         self
     }
@@ -36,12 +36,12 @@ impl Answer {
             .1
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
-fn ask(gateway: &Gateway, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+pub fn ask(gateway: &Gateway, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
     let mut stream = TcpStream::connect(gateway.web).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", gateway.web);

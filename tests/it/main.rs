@@ -16,6 +16,7 @@ mod operation;
 mod phone;
 mod presence;
 mod publish;
+mod remote;
 mod robust;
 mod tidy;
 mod transport;

@@ -92,6 +92,9 @@ impl Gateway {
         let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
         let text = text.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
+        if status.as_u16() == 204 {
+            return Ok(Value::Null);
+        }
         let value = serde_json::from_slice(&text);
         if status.is_success() {
             return value.map_err(|error| self.unreachable(&format!("the answer is not JSON: {error}")));

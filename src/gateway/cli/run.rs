@@ -18,6 +18,9 @@ pub(super) fn run(options: &Configuration) -> Result<(), Failure> {
     for (transport, address) in &gateway.sip {
         tracing::info!(%address, transport = transport.via(), "listening for SIP");
     }
+    for (transport, address) in &gateway.remote {
+        tracing::info!(%address, transport = transport.via(), "listening for other servers");
+    }
     tracing::info!(
         panel = %format_args!("http://{}/panel/", gateway.web), shards = live.model().shards,
         version = env!("CARGO_PKG_VERSION"), "the gateway is running"

@@ -1,10 +1,10 @@
-//! `lamplighter subs`: who watches over SIP.
+//! `lamplighter subs`: who watches over SIP, and what the gateway itself watches at other servers.
 
 use super::Failure;
 use super::client::{Gateway, Sent, segment};
 use super::output::{Colour, Output, clean, clock};
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write as _;
 
 #[derive(Debug, Subcommand)]
@@ -13,6 +13,54 @@ pub(super) enum Command {
     List(List),
     /// Send every watcher of an address a NOTIFY with the whole state
     Refresh(Refresh),
+    /// Watch an address at another server
+    Add(Add),
+    /// Show what is watched at other servers, or one subscription with what it has learned
+    Show(Show),
+    /// End a subscription at another server
+    Rm(Rm),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Add {
+    /// Whose state, such as sip:200@pbx.example
+    resource: String,
+    /// The kind of state
+    #[arg(default_value = "dialog")]
+    package: String,
+    /// The address of ours that watches; left out: the gateway, and everyone sees what it learns
+    #[arg(long)]
+    subscriber: Option<String>,
+    /// The Request-URI, where it is not the resource
+    #[arg(long)]
+    target: Option<String>,
+    /// Where requests go first, such as sip:pbx.example
+    #[arg(long)]
+    proxy: Option<String>,
+    /// The lease to ask for, seconds
+    #[arg(long)]
+    expires: Option<u32>,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// Which; left out: all
+    number: Option<u64>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Rm {
+    /// Which
+    number: u64,
+    #[command(flatten)]
+    gateway: Gateway,
 }
 
 #[derive(Args, Debug)]
@@ -41,6 +89,13 @@ pub(super) fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
     match command {
         Command::List(options) => list(options, out),
         Command::Refresh(options) => refresh(options, out),
+        Command::Add(options) => add(options, out),
+        Command::Show(options) => show(options, out),
+        Command::Rm(options) => {
+            let path = format!("/v1/subscriptions/{}", options.number);
+            options.gateway.ask(Sent { method: "DELETE", path: &path, headers: vec![], body: vec![] })?;
+            Ok(())
+        }
     }
 }
 
@@ -105,10 +160,81 @@ fn refresh(options: &Refresh, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
+fn add(options: &Add, out: &mut Output) -> Result<(), Failure> {
+    let Add { resource, package, subscriber, target, proxy, expires, gateway } = options;
+    let wish = json!({
+        "resource": resource, "package": package, "subscriber": subscriber, "target": target,
+        "outbound_proxy": proxy, "expires": expires,
+    });
+    let headers = vec![("Content-Type", "application/json")];
+    let body = wish.to_string().into_bytes();
+    let row = gateway.ask(Sent { method: "POST", path: "/v1/subscriptions", headers, body })?;
+    let line = remote(out, &row);
+    writeln!(out, "{line}")?;
+    Ok(())
+}
+
+fn show(options: &Show, out: &mut Output) -> Result<(), Failure> {
+    if let Some(number) = options.number {
+        let row = options.gateway.json(&format!("/v1/subscriptions/{number}"))?;
+        if options.json {
+            writeln!(out, "{row}")?;
+            return Ok(());
+        }
+        let line = remote(out, &row);
+        writeln!(out, "{line}")?;
+        for document in row["documents"].as_array().into_iter().flatten() {
+            let kind = clean(document["content_type"].as_str().unwrap_or("?"));
+            match document["problem"].as_str() {
+                Some(problem) => writeln!(out, "  {kind}: {}", clean(problem))?,
+                None => writeln!(out, "  {kind}: {}", clean(&document["state"].to_string()))?,
+            }
+        }
+        return Ok(());
+    }
+    let mut page: Option<String> = None;
+    loop {
+        let query = page.map(|page| format!("?page={}", segment(&page))).unwrap_or_default();
+        let answer = options.gateway.json(&format!("/v1/subscriptions{query}"))?;
+        for row in answer["subscriptions"].as_array().into_iter().flatten() {
+            let line = if options.json { row.to_string() } else { remote(out, row) };
+            writeln!(out, "{line}")?;
+        }
+        page = answer["page"].as_str().map(str::to_owned);
+        if page.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// What is watched at another server, for whom, and how it stands.
+fn remote(out: &Output, row: &Value) -> String {
+    let text = |name: &str| clean(row[name].as_str().unwrap_or("-"));
+    let colour = match row["state"].as_str() {
+        Some("active") => Colour::Green,
+        Some("pending" | "retrying") => Colour::Yellow,
+        _ => Colour::Dim,
+    };
+    let time = |name: &str| row[name].as_u64().map_or_else(|| "--:--:--Z".into(), clock);
+    format!(
+        "{:>5}  {:32}  {:8}  for {}  {}  {} {}, until {}, next {}, {} NOTIFYs, shared by {}",
+        row["id"],
+        text("resource"),
+        text("package"),
+        text("subscriber"),
+        out.paint(colour, &text("state")),
+        row["status"],
+        text("reason"),
+        time("until"),
+        time("next"),
+        row["notified"],
+        row["shared"],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_subscription_is_one_line() {

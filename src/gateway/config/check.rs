@@ -21,6 +21,7 @@ impl Settings {
         self.check_packages(&mut problems);
         self.check_profiles(&mut problems);
         self.check_numbers(&mut problems);
+        self.check_remote(&mut problems);
         if let Err(error) = lamplighter_adapter_web::check(&self.web, &self.addresses()) {
             // It begins with the key below the section.
             let (key, what) = error.split_once(": ").unwrap_or(("", &error));
@@ -212,14 +213,18 @@ impl Settings {
     }
 }
 
-struct Problems(Vec<Problem>);
+pub(super) struct Problems(Vec<Problem>);
 
 impl Problems {
-    fn add(&mut self, key: impl Into<String>, what: impl Into<String>, hint: &str) {
+    pub(super) fn add(&mut self, key: impl Into<String>, what: impl Into<String>, hint: &str) {
         self.0.push(Problem::new(key, what, hint));
     }
 
-    fn within<T: Display + PartialOrd>(&mut self, key: &str, value: T, bounds: std::ops::RangeInclusive<T>) {
+    pub(super) fn times(&mut self, key: &str, value: Duration, bounds: std::ops::RangeInclusive<Duration>) {
+        self.within(key, Time(value), Time(*bounds.start())..=Time(*bounds.end()));
+    }
+
+    pub(super) fn within<T: Display + PartialOrd>(&mut self, key: &str, value: T, bounds: std::ops::RangeInclusive<T>) {
         if !bounds.contains(&value) {
             let what = format!("{value} is not between {} and {}", bounds.start(), bounds.end());
             self.add(key, what, "");

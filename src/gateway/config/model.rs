@@ -32,7 +32,7 @@ impl Settings {
             shards,
             server: concat!("Lamplighter/", env!("CARGO_PKG_VERSION")).into(),
             addresses: self.addresses_with(&interfaces),
-            listeners: self.listeners(&interfaces),
+            listeners: self.seen(&self.sip.listen, &interfaces),
             access: self.access(),
             packages: self.packages(),
             profiles: self.profiles()?,
@@ -48,13 +48,18 @@ impl Settings {
         })
     }
 
-    fn listeners(&self, interfaces: &[IpAddr]) -> Vec<m::config::Listener> {
+    /// Listeners with what we tell others about them.
+    pub(super) fn as_others_see(&self, listen: &[super::Listen]) -> Vec<m::config::Listener> {
+        self.seen(listen, &interfaces())
+    }
+
+    fn seen(&self, listen: &[super::Listen], interfaces: &[IpAddr]) -> Vec<m::config::Listener> {
         let listener = |listen: &super::Listen| m::config::Listener {
             transport: listen.transport,
             address: listen.address,
             advertise: advertise(listen.address, &self.sip.advertise, interfaces).into(),
         };
-        self.sip.listen.iter().map(listener).collect()
+        listen.iter().map(listener).collect()
     }
 
     /// Hosts that stand for the default domain: our addresses, and what we advertise.
@@ -161,7 +166,7 @@ impl Settings {
         }
     }
 
-    fn packages(&self) -> m::Packages {
+    pub(super) fn packages(&self) -> m::Packages {
         let super::Packages { opaque, dialog, presence, message_summary, reg } = &self.packages;
         let lifetimes = |name: &str, own: m::Expires| match name {
             "dialog" => dialog.expires(),
@@ -196,6 +201,7 @@ impl RunSettings {
         random.read_exact(&mut epoch)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
+            remote: settings.remote_plan(&config).map_err(io::Error::other)?,
             config,
             web: settings.web.clone(),
             store: settings.store.located(nix::unistd::geteuid().is_root(), |name| std::env::var_os(name)),

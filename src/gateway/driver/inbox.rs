@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
-use lamplighter_model::{Config, Flow, Time, Transport};
+use lamplighter_model::{Answer, Config, Flow, Heard, Time, Transport};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
 
 /// Messages of streams that wait for one shard; beyond, connections are not read.
 const FRAMES: usize = 2048;
@@ -26,12 +27,24 @@ pub(crate) struct Message {
     pub taken_in: Time,
 }
 
-/// What must never be lost. There is at most one of each connection's end, and of each question about a host that a
-/// shard has asked, so that the bounds of those are bounds of these.
+/// What must never be lost. There is at most one of each connection's end, of each question that the machine has asked,
+/// and one [`Self::Heard`], so that the bounds of those are bounds of these.
 #[derive(Debug)]
 pub(crate) enum Notice {
     Closed(Flow),
-    Resolved { query: u64, targets: Vec<(Transport, SocketAddr)> },
+    Resolved {
+        query: u64,
+        targets: Vec<(Transport, SocketAddr)>,
+    },
+    Asked {
+        number: u64,
+        answer: Option<Answer>,
+    },
+    /// What has changed; there is no other until `more` is dropped.
+    Heard {
+        all: Vec<Heard>,
+        more: oneshot::Sender<()>,
+    },
     Config(Arc<Config>),
     Stop,
 }

@@ -43,6 +43,7 @@ impl Machine for Echo {
             Input::Closed(flow) => say(format!("closed {}", flow.remote)),
             Input::Resolved { query, targets } => say(format!("resolved {query} {targets:?}")),
             Input::Stop => say("stop".into()),
+            Input::Asked { .. } | Input::Heard(_) => unreachable!("nobody asks here"),
             Input::Saved { .. } | Input::StoreFailing(_) => {}
             Input::Config(_) | Input::Command { .. } => unreachable!(),
         }
@@ -102,6 +103,7 @@ fn bench() -> Bench {
             port,
             writer,
             resolver,
+            asker: None,
             store: None,
             clock: Clock::start(),
             counters: counts,

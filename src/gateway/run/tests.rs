@@ -15,6 +15,7 @@ pub(super) fn settings(shards: u8, listen: &[&str]) -> RunSettings {
         listener.advertise = format!("{}:0", listener.address.ip()).into();
     }
     RunSettings {
+        remote: None,
         config,
         web: web::Config { listen: "127.0.0.1:0".parse().unwrap(), ..web::Config::default() },
         store: lamplighter_adapter_store::Config { path: None, ..Default::default() },

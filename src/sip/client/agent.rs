@@ -273,7 +273,8 @@ impl Agent {
         }
     }
 
-    /// Tries once more now, even where there was a refusal for good.
+    /// Tries once more now, even where there was a refusal for good; refreshes what stands, so that the notifier says
+    /// everything again.
     pub fn retry(&mut self, now: Time, id: SubscriptionId, out: &mut Vec<Output>) {
         self.subscription_acts(now, id.0, out, Subscription::retry);
         self.finish(now, out);

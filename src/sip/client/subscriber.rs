@@ -336,11 +336,18 @@ impl Subscription {
         self.watch = watch;
     }
 
-    /// The user wants another attempt now, whatever has been refused.
+    /// The user wants another attempt now, whatever has been refused. One that stands is refreshed, for the whole state.
     pub fn retry(&mut self, turn: &mut Turn<'_>) {
-        if let Phase::Stopped | Phase::Waiting { .. } = self.phase {
-            self.failures = 0;
-            self.ask(turn);
+        match self.phase {
+            Phase::Stopped | Phase::Waiting { .. } => {
+                self.failures = 0;
+                self.ask(turn);
+            }
+            Phase::Active { until, .. } if self.wanted && !self.awaits_first() => {
+                self.phase = Phase::Refreshing { until };
+                self.send(turn);
+            }
+            _ => {}
         }
     }
 

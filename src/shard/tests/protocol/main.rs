@@ -146,10 +146,11 @@ impl Gateway {
                     Command::Explain { resource }
                     | Command::Refresh { resource }
                     | Command::Trace { resource, .. }
+                    | Command::Own { resource, .. }
                     | Command::Watchers { resource: Some(resource), .. } => {
                         Slot::of(resource).shard(self.config.shards)
                     }
-                    Command::Watchers { resource: None, .. } => 0,
+                    Command::Watchers { resource: None, .. } | Command::Remote(_) => 0,
                 };
                 self.hand(usize::from(owner), Input::Command { ticket, command }, &mut sent);
             }
@@ -194,7 +195,7 @@ impl Gateway {
                     Output::Forward { shard, .. } => owner = Some(usize::from(shard)),
                     Output::Trace(trace) => self.traces.push(trace),
                     Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
-                    Output::Send { .. } | Output::Close(_) => {}
+                    Output::Send { .. } | Output::Close(_) | Output::Ask { .. } => {}
                 }
             }
             if self.shards[number].deadline().is_none_or(|due| due > self.now) {

@@ -158,3 +158,40 @@ fn an_opaque_package_passes_bodies_untouched() {
     let newer = gateway.udp(OTHER, &report(2, "sun"));
     assert_eq!(body(notify(&newer)), "sun");
 }
+
+/// What other servers said, and whom the caller leaves out, is not ours to pass on; nor is what follows from it.
+#[test]
+fn our_own_sources_are_told_apart() {
+    use lamplighter_model::{OwnState, OwnedAction, OwnedContent, PublishCommand};
+    let mut gateway = Gateway::new();
+    let packages = gateway.config.packages.clone();
+    let resource: Arc<str> = "sip:1@example.com".into();
+    let own = |gateway: &mut Gateway, package: &str, except: &[&str]| {
+        let package = packages.find(package.as_bytes()).unwrap();
+        let except = except.iter().map(|net| net.parse().unwrap()).collect();
+        match gateway.command(Command::Own { resource: resource.clone(), package, except }) {
+            Some(Answer::Own(OwnState(state))) => state.map(|state| packages.get(package).describe(&state)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let put = |gateway: &mut Gateway, source: &str, from: &str, body: &str| {
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        let command = PublishCommand {
+            resource: resource.clone(),
+            package: packages.find(b"dialog").unwrap(),
+            action: OwnedAction::Put(source.into(), OwnedContent::Document { format: 0, body }),
+            expires: None,
+            from: from.parse().unwrap(),
+        };
+        gateway.command(Command::Publish(Box::new(command)));
+    };
+    put(&mut gateway, "remote:1@pbx.example", "0.0.0.0:0", &dialog("far", "confirmed"));
+    assert_eq!(own(&mut gateway, "dialog", &[]), None);
+    assert_eq!(own(&mut gateway, "presence", &[]), None, "on the phone, but only they say so");
+    put(&mut gateway, "api:near", "192.0.2.7:5060", &dialog("near", "early"));
+    let ringing = own(&mut gateway, "dialog", &[]).expect("something");
+    let all = gateway.explain(&resource).packages.into_iter().find(|one| one.kind == "dialog").unwrap();
+    assert_ne!(ringing, all.state, "the call at the other server is not in it");
+    assert_eq!(own(&mut gateway, "dialog", &["198.51.100.0/24"]), Some(ringing));
+    assert_eq!(own(&mut gateway, "dialog", &["192.0.2.0/24"]), None);
+}

@@ -18,6 +18,7 @@ impl Disk {
             Record::ResourceGone { resource, package } => (format!("r {resource} {package}"), true),
             Record::Subscription(one) => (format!("s {}", one.local_tag), false),
             Record::SubscriptionGone { local_tag } => (format!("s {local_tag}"), true),
+            Record::Standing { .. } | Record::StandingGone { .. } => panic!("shards have nothing at other servers"),
         };
         match gone {
             true => drop(self.0.remove(&key)),

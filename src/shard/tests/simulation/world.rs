@@ -406,7 +406,7 @@ impl World {
                     self.store_soon(shard);
                 }
                 Output::Change(_) | Output::Trace(_) => {}
-                Output::Resolve { .. } | Output::Close(_) | Output::Answer { .. } => {
+                Output::Resolve { .. } | Output::Close(_) | Output::Answer { .. } | Output::Ask { .. } => {
                     panic!("no phone here gives a reason for {output:?}")
                 }
             }
@@ -635,6 +635,7 @@ impl World {
                 let gone = self.disk.remove(&**local_tag);
                 assert!(gone.is_some(), "the end of a subscription that was never saved");
             }
+            Record::Standing { .. } | Record::StandingGone { .. } => panic!("shards have nothing at other servers"),
         }
     }
 

@@ -1,0 +1,265 @@
+//! Internal subscriptions: whoever may speak for an address watches others as that address, at whatever server they
+//! are. What the gateway fetches under its own name, and what it publishes elsewhere, is shown to administrators.
+
+use crate::http::{self, Body, Caller, Object, Parameters, Segments, json, wrong};
+use crate::openapi::Operation;
+use crate::problem::{Kind, Problem};
+use crate::publications::busy;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use lamplighter_model::remote::{RemoteDocument, RemotePublication, RemoteRow};
+use lamplighter_model::{RemoteAnswer, RemoteCommand, RemoteWish};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The longest wish, bytes.
+const WISH: usize = 32 * 1024;
+/// Subscriptions and publications of a page.
+const PAGE: usize = 500;
+
+pub(crate) fn operations() -> Vec<Operation> {
+    let refuses = [Kind::NotFound, Kind::InvalidField, Kind::NotSupported, Kind::UpstreamUnavailable];
+    let one = |operation: Operation| operation.segment("number", "Number", "The subscription").refuses(&refuses);
+    let pages = |operation: Operation| {
+        let page = json!({ "$ref": "#/components/schemas/Page" });
+        operation.query("page", page, "The page after the one that gave this").refuses(&refuses)
+    };
+    vec![
+        Operation::post("/v1/subscriptions", create)
+            .about("subscribe", "Watch an address, wherever it is, as one of ours")
+            .body(WISH, true, &["application/json"], "Wish")
+            .answer(201, "Subscription", "It stands, pending until its server has answered")
+            .with(201, "Location", "The subscription")
+            .refuses(&refuses)
+            .refuses(&[Kind::BadJson, Kind::TooManySubscriptions]),
+        pages(Operation::get("/v1/subscriptions", list))
+            .about("subscriptions", "Internal subscriptions that the caller may see")
+            .answer(200, "Subscriptions", "A page of them, oldest first, without their documents"),
+        one(Operation::get("/v1/subscriptions/{number}", get))
+            .about("subscription", "How a subscription stands, and what it has learned")
+            .answer(200, "Subscription", "All of it"),
+        one(Operation::post("/v1/subscriptions/{number}/retry", retry))
+            .about("retrySubscription", "Try once more now, even where there was a refusal for good")
+            .answer(200, "Subscription", "It is being tried, or refreshed if it stands"),
+        one(Operation::delete("/v1/subscriptions/{number}", remove))
+            .about("unsubscribe", "End a subscription; its dialog ends with its last one")
+            .bare(204, "It has ended")
+            .refuses(&[Kind::Conflict]),
+        pages(Operation::get("/v1/exports", exports))
+            .about("exports", "What is published to other servers, and their answers")
+            .answer(200, "Exports", "A page of them"),
+    ]
+}
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    resource: String,
+    package: String,
+    subscriber: Option<String>,
+    event_id: Option<Box<str>>,
+    target: Option<Box<str>>,
+    contact: Option<Box<str>>,
+    outbound_proxy: Option<Box<str>>,
+    #[serde(default)]
+    headers: BTreeMap<Box<str>, Box<str>>,
+    expires: Option<u32>,
+}
+
+impl Caller {
+    async fn remote(&self, command: RemoteCommand) -> Result<RemoteAnswer, Problem> {
+        match self.app.port.remote(command).await {
+            None => {
+                Err(Problem::new(Kind::NotSupported, "this gateway talks to no other servers: remote.enabled is false"))
+            }
+            Some(Err(error)) => Err(busy(error)),
+            Some(Ok(answer)) => answered(answer),
+        }
+    }
+
+    /// Whether it may see and end a subscription: it speaks for its subscriber.
+    fn speaks_for(&self, wish: &RemoteWish) -> bool {
+        if self.principal.is_admin() {
+            return true;
+        }
+        let kind = self.app.port.packages().get(wish.package).kind();
+        let subscriber = wish.subscriber.as_deref().and_then(|one| self.app.port.addresses().parse(one).ok());
+        subscriber.is_some_and(|subscriber| self.principal.may_write(&subscriber, kind))
+    }
+
+    /// A subscription that it may see.
+    async fn subscription(&self, number: &str) -> Result<RemoteRow, Problem> {
+        let unknown = || Problem::new(Kind::NotFound, "there is no such subscription");
+        let number = number.parse().map_err(|_| unknown())?;
+        match self.remote(RemoteCommand::Get(number)).await? {
+            RemoteAnswer::Subscription(row) if self.speaks_for(&row.wish) => Ok(*row),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// An answer that is none of the refusals.
+fn answered(answer: RemoteAnswer) -> Result<RemoteAnswer, Problem> {
+    Err(match answer {
+        RemoteAnswer::Unknown => Problem::new(Kind::NotFound, "there is no such subscription"),
+        RemoteAnswer::Full => Problem::new(Kind::TooManySubscriptions, "there are as many as can be").later(5000),
+        RemoteAnswer::Invalid(what) => {
+            wrong(what, "a SIP URI, a token, or headers that are not the gateway's to write")
+        }
+        RemoteAnswer::Configured => Problem::new(Kind::Conflict, "it stands in the configuration, and ends there"),
+        answer => return Ok(answer),
+    })
+}
+
+/// An address of ours in canonical form, else what it is at another server.
+fn uri(caller: &Caller, text: &str) -> Box<str> {
+    let full = if text.contains(':') { text.to_owned() } else { format!("sip:{text}") };
+    caller.app.port.addresses().parse(text).unwrap_or(full).into()
+}
+
+async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
+    let Object(wish) = http::read(&body)?;
+    let Wish { resource, package, subscriber, event_id, target, contact, outbound_proxy, headers, expires } = wish;
+    let packages = caller.app.port.packages();
+    let id = packages.find_kind(&package).or_else(|| packages.find(package.as_bytes()));
+    let id = id.ok_or_else(|| Problem::at(Kind::NotFound, "/package", "there is no such package here"))?;
+    if expires == Some(0) {
+        return Err(wrong("expires", "more than 0 seconds"));
+    }
+    let subscriber = match &subscriber {
+        Some(subscriber) => Some(caller.address(subscriber)?.into()),
+        None => None,
+    };
+    let wish = RemoteWish {
+        resource: uri(&caller, &resource),
+        subscriber,
+        package: id,
+        event_id,
+        target,
+        contact,
+        outbound_proxy,
+        headers: headers.into_iter().collect(),
+        expires: expires.map(|seconds| Duration::from_secs(seconds.into())),
+        owner: caller.principal.name().into(),
+    };
+    if !caller.speaks_for(&wish) {
+        let who = wish.subscriber.as_deref().unwrap_or("the gateway");
+        return Err(Problem::new(Kind::Forbidden, format!("no right to speak for {who}")));
+    }
+    let RemoteAnswer::Subscription(row) = caller.remote(RemoteCommand::Subscribe(Box::new(wish))).await? else {
+        return Err(Problem::new(Kind::Internal, "the answer is another one's"));
+    };
+    let location = [(header::LOCATION, format!("/v1/subscriptions/{}", row.id))];
+    Ok((StatusCode::CREATED, location, json(show(&caller, &row, true).to_string())).into_response())
+}
+
+async fn get(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
+    let row = caller.subscription(&number).await?;
+    Ok(json(show(&caller, &row, true).to_string()))
+}
+
+async fn retry(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
+    let row = caller.subscription(&number).await?;
+    match caller.remote(RemoteCommand::Retry(row.id)).await? {
+        RemoteAnswer::Subscription(row) => Ok(json(show(&caller, &row, true).to_string())),
+        _ => Err(Problem::new(Kind::NotFound, "there is no such subscription")),
+    }
+}
+
+async fn remove(caller: Caller, Segments(number): Segments<String>) -> Result<StatusCode, Problem> {
+    let row = caller.subscription(&number).await?;
+    caller.remote(RemoteCommand::Remove(row.id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn page(parameters: &Parameters) -> Result<u64, Problem> {
+    parameters.only(&["page"])?;
+    match parameters.last("page") {
+        Some(page) => page.parse().map_err(|_| wrong("page", "what the page before gave")),
+        None => Ok(0),
+    }
+}
+
+async fn list(caller: Caller, parameters: Parameters) -> Result<Response, Problem> {
+    let mut from = page(&parameters)?;
+    let (mut rows, mut next) = (Vec::new(), None);
+    // Those of others are passed over, so that a page is not empty while there is more.
+    for _ in 0..8 {
+        let command = RemoteCommand::List { from, most: PAGE };
+        let RemoteAnswer::Subscriptions(some, more) = caller.remote(command).await? else { break };
+        rows.extend(some.iter().filter(|row| caller.speaks_for(&row.wish)).map(|row| show(&caller, row, false)));
+        next = more;
+        match more {
+            Some(more) if rows.is_empty() => from = more,
+            _ => break,
+        }
+    }
+    Ok(json(paged(json!({ "subscriptions": rows }), next)))
+}
+
+async fn exports(caller: Caller, parameters: Parameters) -> Result<Response, Problem> {
+    caller.admin()?;
+    let from = page(&parameters)?;
+    let RemoteAnswer::Publications(rows, next) =
+        caller.remote(RemoteCommand::Publications { from, most: PAGE }).await?
+    else {
+        return Err(Problem::new(Kind::Internal, "the answer is another one's"));
+    };
+    let rows: Vec<_> = rows.iter().map(|row| export(&caller, row)).collect();
+    Ok(json(paged(json!({ "exports": rows }), next)))
+}
+
+fn paged(mut answer: Value, next: Option<u64>) -> String {
+    if let Some(next) = next {
+        answer["page"] = next.to_string().into();
+    }
+    answer.to_string()
+}
+
+fn export(caller: &Caller, row: &RemotePublication) -> Value {
+    let RemotePublication { resource, package, server, state, reason, status, until, next, sent } = row;
+    json!({
+        "r": &**resource, "kind": caller.app.port.packages().get(*package).kind(), "server": server, "state": state,
+        "reason": reason, "status": status, "until": until.map(|time| time.as_millis()),
+        "next": next.map(|time| time.as_millis()), "requests": sent,
+    })
+}
+
+fn show(caller: &Caller, row: &RemoteRow, whole: bool) -> Value {
+    let kind = caller.app.port.packages().get(row.wish.package).kind();
+    let wish = &row.wish;
+    let mut out = json!({
+        "id": row.id, "resource": wish.resource, "subscriber": wish.subscriber, "package": kind,
+        "event_id": wish.event_id, "target": wish.target, "outbound_proxy": wish.outbound_proxy, "owner": wish.owner,
+        "configured": row.configured, "internal": row.internal, "local": row.local.as_deref(), "state": row.state,
+        "reason": row.reason, "status": row.status, "until": row.until.map(|time| time.as_millis()),
+        "next": row.next.map(|time| time.as_millis()), "notified": row.notified, "requests": row.sent,
+        "shared": row.shared, "call_id": row.call_id,
+    });
+    if whole {
+        out["documents"] = row.documents.iter().map(document).collect();
+        // What is on the bus is shown as whoever asks may see it there.
+        let item = row.local.as_ref().and_then(|local| caller.app.port.get(local, wish.package));
+        if let Some((item, view)) = item.and_then(|item| caller.view(&item).map(|view| (item, view))) {
+            let text = item.json(caller.app.port.packages(), view);
+            out["item"] = serde_json::from_str(text).unwrap_or_default();
+        }
+    }
+    out
+}
+
+fn document(one: &RemoteDocument) -> Value {
+    let RemoteDocument { fork, at, content_type, body, state, problem } = one;
+    let mut out = json!({ "fork": fork, "at": at.as_millis(), "content_type": content_type, "problem": problem });
+    match std::str::from_utf8(body) {
+        Ok(text) => out["body"] = text.into(),
+        Err(_) => out["base64"] = BASE64_STANDARD.encode(body).into(),
+    }
+    out["state"] = state.as_ref().and_then(|state| serde_json::from_slice(state).ok()).unwrap_or_default();
+    out
+}

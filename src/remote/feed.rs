@@ -1,0 +1,237 @@
+//! What a dialog has learned, on its way to the bus: one publication a notifier, newest state next.
+
+use super::wish::alone;
+use super::{AGAIN, Remote, Task};
+use bytes::Bytes;
+use lamplighter_model::{
+    Answer, Command, EntityTag, OwnedAction, OwnedContent, PackageId, PublishCommand, PublishError, PublishedLease,
+    Rendering, Time, View,
+};
+use lamplighter_sip::client::SubscriptionId;
+use lamplighter_sip::wire::Uri;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A NOTIFY may come before the answer that says how long it holds: until then, so long.
+const UNTOLD: Duration = Duration::from_secs(64);
+/// A publication of the bus is renewed when the subscription's lease has moved by more than this.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// The publication of one notifier.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    resource: Arc<str>,
+    package: PackageId,
+    source: Arc<str>,
+    wants: Wants,
+    /// A question is waiting or under way.
+    busy: bool,
+    /// One is under way.
+    flies: bool,
+    tag: Option<EntityTag>,
+    /// Until when the bus keeps it.
+    until: Time,
+    /// Why the bus does not take it.
+    problem: Option<PublishError>,
+}
+
+/// What the bus should be told next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wants {
+    Nothing,
+    /// The newest state.
+    Put,
+    /// That it still holds.
+    Refresh,
+    /// That it holds no more.
+    Withdraw,
+}
+
+impl Remote {
+    /// There is a new state for the bus, if it may be there.
+    pub(crate) fn put(&mut self, id: SubscriptionId, fork: u32) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let Some(local) = &line.local else { return };
+        let feed = line.feeds.entry(fork).or_insert_with(|| Feed {
+            resource: local.clone(),
+            package: line.wish.package,
+            source: source(&line.wish, fork),
+            wants: Wants::Nothing,
+            busy: false,
+            flies: false,
+            tag: None,
+            until: Time::default(),
+            problem: None,
+        });
+        feed.wants = Wants::Put;
+        if !std::mem::replace(&mut feed.busy, true) {
+            self.wait(Task::Feed(id, fork));
+        }
+    }
+
+    /// The lease of a subscription may have moved.
+    pub(crate) fn prolong(&mut self, now: Time, id: SubscriptionId) {
+        let until = self.lease(now, id);
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let mut moved = Vec::new();
+        for (fork, feed) in &mut line.feeds {
+            if feed.tag.is_some() && feed.wants == Wants::Nothing && until > feed.until + SLACK {
+                feed.wants = Wants::Refresh;
+                if !std::mem::replace(&mut feed.busy, true) {
+                    moved.push(*fork);
+                }
+            }
+        }
+        moved.into_iter().for_each(|fork| self.wait(Task::Feed(id, fork)));
+    }
+
+    /// What a notifier said leaves the bus.
+    pub(crate) fn withdraw(&mut self, id: SubscriptionId, fork: u32) {
+        let Some(mut feed) = self.lines.get_mut(&id).and_then(|line| line.feeds.remove(&fork)) else { return };
+        feed.wants = Wants::Withdraw;
+        let busy = std::mem::replace(&mut feed.busy, true);
+        self.orphans.insert((id, fork), feed);
+        if !busy {
+            self.wait(Task::Feed(id, fork));
+        }
+    }
+
+    fn lease(&self, now: Time, id: SubscriptionId) -> Time {
+        self.agent.subscription(id).and_then(|row| row.until).unwrap_or(now + UNTOLD)
+    }
+
+    /// Those on their way out come first: the same source must not be withdrawn after it has said something new.
+    fn feed(&mut self, id: SubscriptionId, fork: u32) -> Option<&mut Feed> {
+        match self.orphans.get_mut(&(id, fork)) {
+            Some(feed) => Some(feed),
+            None => self.lines.get_mut(&id)?.feeds.get_mut(&fork),
+        }
+    }
+
+    pub(crate) fn feed_question(&mut self, now: Time, id: SubscriptionId, fork: u32) -> Option<(Arc<str>, Command)> {
+        let until = self.lease(now, id);
+        let leaving = self.orphans.contains_key(&(id, fork));
+        let body = (!leaving).then(|| self.body(id, fork)).flatten();
+        let least = |package| self.config.packages.expires(package).least;
+        let package = self.lines.get(&id).map(|line| line.wish.package);
+        let lease = until.since(now).max(package.map(least).unwrap_or_default());
+        let feed = self.feed(id, fork).filter(|feed| !feed.flies)?;
+        let action = match (feed.wants, feed.tag, body) {
+            (Wants::Put, _, Some((format, body))) => {
+                OwnedAction::Put(feed.source.clone(), OwnedContent::Document { format, body })
+            }
+            (Wants::Refresh, Some(tag), _) => OwnedAction::Refresh(tag),
+            (Wants::Withdraw, Some(tag), _) => OwnedAction::Withdraw(tag),
+            (wants, ..) => {
+                (feed.busy, feed.wants) = (false, Wants::Nothing);
+                if wants == Wants::Withdraw {
+                    self.gone(id, fork);
+                }
+                return None;
+            }
+        };
+        (feed.wants, feed.flies) = (Wants::Nothing, true);
+        let withdraws = matches!(action, OwnedAction::Withdraw(_));
+        feed.until = now + lease;
+        let command = PublishCommand {
+            resource: feed.resource.clone(),
+            package: feed.package,
+            action,
+            expires: (!withdraws).then_some(lease),
+            from: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        Some((feed.resource.clone(), Command::Publish(Box::new(command))))
+    }
+
+    /// The newest state of a notifier as a whole document: partial ones could not be skipped.
+    fn body(&self, id: SubscriptionId, fork: u32) -> Option<(u8, Bytes)> {
+        let line = self.lines.get(&id)?;
+        let (feed, document) = (line.feeds.get(&fork)?, line.documents.get(&fork)?);
+        let (format, fact) = document.fact.as_ref()?;
+        let package = self.config.packages.get(line.wish.package);
+        let how = Rendering { format: *format, view: View::Full, profile: 0 };
+        let mut out = Vec::new();
+        let state = alone(package, document.at(), &feed.resource, fact);
+        package.write(&feed.resource, &state, how, &lamplighter_model::Profile::default(), &mut out);
+        Some((*format, out.into()))
+    }
+
+    /// When to ask again; `None`: not at all.
+    pub(crate) fn feed_answered(
+        &mut self,
+        now: Time,
+        id: SubscriptionId,
+        fork: u32,
+        answer: Option<Answer>,
+    ) -> Option<Duration> {
+        let leaving = self.orphans.contains_key(&(id, fork));
+        let feed = self.feed(id, fork)?;
+        feed.flies = false;
+        let mut again = None;
+        match answer {
+            Some(Answer::Published(Ok(PublishedLease { tag, expires, .. }))) => {
+                feed.tag = (!expires.is_zero()).then_some(tag);
+                feed.until = now + expires;
+                feed.problem = None;
+            }
+            Some(Answer::Published(Err(PublishError::NoSuchTag))) => {
+                feed.tag = None;
+                if feed.wants == Wants::Nothing && !leaving {
+                    feed.wants = Wants::Put;
+                }
+            }
+            Some(Answer::Published(Err(error @ (PublishError::NotStored | PublishError::TooMany(_))))) => {
+                feed.problem = Some(error);
+                again = Some(AGAIN);
+            }
+            Some(Answer::Published(Err(error))) => feed.problem = Some(error),
+            _ => again = Some(AGAIN),
+        }
+        if again.is_some() && feed.wants == Wants::Nothing {
+            feed.wants = if leaving { Wants::Withdraw } else { Wants::Put };
+        }
+        if again.is_none() && feed.wants != Wants::Nothing {
+            again = Some(Duration::ZERO);
+        }
+        feed.busy = again.is_some();
+        if leaving && again.is_none() {
+            self.gone(id, fork);
+        }
+        again
+    }
+
+    /// One has left the bus. Something new may have been said while it was on its way out.
+    fn gone(&mut self, id: SubscriptionId, fork: u32) {
+        self.orphans.remove(&(id, fork));
+        let line = self.lines.get(&id);
+        if line.and_then(|line| line.feeds.get(&fork)).is_some_and(|feed| feed.busy) {
+            self.wait(Task::Feed(id, fork));
+        }
+    }
+}
+
+/// The name of the source on the bus: the same after a restart.
+fn source(wish: &lamplighter_model::RemoteWish, fork: u32) -> Arc<str> {
+    let plain = |uri: &str| {
+        Uri::read(uri.as_bytes()).map(|uri| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let host = text(uri.host).to_ascii_lowercase();
+            let host = uri.port.map_or(host.clone(), |port| format!("{host}:{port}"));
+            if uri.user.is_empty() { host } else { format!("{}@{host}", text(uri.user)) }
+        })
+    };
+    let mut name = format!("remote:{}", plain(wish.target.as_deref().unwrap_or(&wish.resource)).unwrap_or_default());
+    if let Some(proxy) = wish.outbound_proxy.as_deref().and_then(plain) {
+        name.push_str(" by ");
+        name.push_str(&proxy);
+    }
+    if let Some(id) = &wish.event_id {
+        name.push_str(";id=");
+        name.push_str(id);
+    }
+    if fork > 0 {
+        name.push_str(&format!(" #{fork}"));
+    }
+    name.into()
+}

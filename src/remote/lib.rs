@@ -1,0 +1,317 @@
+//! The machine beside the shards that talks to other servers: it subscribes there for whoever inside wants to know,
+//! and publishes there what our own sources say.
+//!
+//! - `wish` keeps internal subscriptions. Equal ones share one SIP dialog (RFC 6665), which is kept a little after the
+//!   last has left.
+//! - `feed` puts what was learned under the gateway's own identity on the bus, as a source `remote:...` whose lease is
+//!   that of the subscription. What a server has released to one subscriber stays with that subscription.
+//! - `export` publishes (RFC 3903) what our own sources compose. What came from another server is never among it.
+//!
+//! Like a shard it is a plain value, driven by the same driver: no socket, no clock, no chance. It asks shards by
+//! [`lamplighter_model::Output::Ask`], a bounded number of questions at a time, and never waits for one.
+
+mod export;
+mod feed;
+mod settings;
+mod wish;
+
+pub use settings::{MOST_RULES, Rule, Settings, Watched};
+pub use wish::is_uri;
+
+use export::{Export, ExportKey};
+use feed::Feed;
+use lamplighter_model::{
+    Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
+};
+use lamplighter_sip::client::{self, Agent, Event, PublicationId, State, SubscriptionId, Target};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use wish::{Line, Sub};
+
+/// How long the address of a server is remembered: the system's resolver does not say how long it may be.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Questions to shards that are under way at once; more wait their turn.
+const ASKED: usize = 64;
+/// When a shard that was too busy is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A subscription that has ended and is being begun again keeps its state on the bus so long.
+const GRACE: Duration = Duration::from_secs(10);
+/// Subscriptions that a restart has found are refreshed one by one, so long apart.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Something to do at a time.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Due {
+    /// Nobody has come back for this dialog.
+    Linger(SubscriptionId),
+    /// This dialog's subscription has not come back.
+    Grace(SubscriptionId),
+    /// This dialog, which is from before a restart, is to be refreshed.
+    Renew(SubscriptionId),
+    /// The shard may be asked again.
+    Ask(Task),
+}
+
+/// A question to a shard that is worth asking.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Task {
+    /// To take what a dialog has learned, from this fork.
+    Feed(SubscriptionId, u32),
+    /// For the state to publish elsewhere.
+    Export(ExportKey),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Remote {
+    config: Arc<Config>,
+    settings: Settings,
+    agent: Agent,
+    told: Vec<client::Output>,
+    subs: BTreeMap<u64, Sub>,
+    next_sub: u64,
+    lines: BTreeMap<SubscriptionId, Line>,
+    /// Publications on the bus that have nobody behind them any more and are being withdrawn.
+    orphans: BTreeMap<(SubscriptionId, u32), Feed>,
+    exports: BTreeMap<ExportKey, Export>,
+    published: BTreeMap<PublicationId, ExportKey>,
+    due: BTreeSet<(Time, Due)>,
+    /// Questions under way, and those that wait.
+    asked: BTreeMap<u64, Task>,
+    waiting: VecDeque<Task>,
+    next_ask: u64,
+    saves: u64,
+    restored: BTreeSet<SubscriptionId>,
+    renewals: u32,
+    stopping: bool,
+}
+
+impl Remote {
+    /// A machine that keeps nothing yet. Its tags and branches follow from `seed`, which must be a secret and its own.
+    pub fn new(config: Arc<Config>, settings: Settings, seed: Seed, now: Time) -> Self {
+        Self {
+            agent: Agent::new(now, settings.agent.clone(), seed),
+            config,
+            settings,
+            told: Vec::new(),
+            subs: BTreeMap::new(),
+            next_sub: 1,
+            lines: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            exports: BTreeMap::new(),
+            published: BTreeMap::new(),
+            due: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            next_ask: 1,
+            saves: 0,
+            restored: BTreeSet::new(),
+            renewals: 0,
+            stopping: false,
+        }
+    }
+
+    /// Takes a record back from the store, before anything else is handled; then comes [`Self::resume`]. False: it
+    /// makes no sense, or its lease is over.
+    pub fn restore(&mut self, now: Time, record: Record) -> bool {
+        let Record::Standing { key, until, bytes } = record else { return false };
+        let Some(mut standing) = client::Saved::decode(&bytes) else { return false };
+        match &mut standing {
+            client::Saved::Subscription(it) => it.until = until,
+            client::Saved::Publication(it) => it.until = until,
+        }
+        let usage = self.agent.restore(now, key, standing, &mut self.told);
+        if let Some(client::Usage::Subscription(id)) = usage {
+            self.restored.insert(id);
+        }
+        usage.is_some()
+    }
+
+    /// Everything is back: the subscriptions of the configuration begin, or go on.
+    pub fn resume(&mut self, now: Time) {
+        for Watched { wish, local } in self.settings.watches.clone() {
+            // What the configuration cannot have was refused when it was read; without room it is told by its absence.
+            let _ = self.subscribe(now, wish, local, true);
+        }
+        self.restored.clear();
+    }
+
+    /// Applies one input; what must be done about it lands in `out`.
+    pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Datagram { flow, bytes, .. } => self.agent(now, client::Input::Message { flow, bytes }),
+            Input::Closed(flow) => self.agent(now, client::Input::Closed(flow)),
+            Input::Resolved { query, targets } => {
+                let targets: Vec<_> =
+                    targets.iter().map(|&(transport, address)| Target { transport, address }).collect();
+                self.agent(now, client::Input::Resolved { query, targets: &targets, ttl: REMEMBERED });
+            }
+            Input::Command { ticket, command } => {
+                let answer = match command {
+                    Command::Remote(command) => self.command(now, command),
+                    _ => RemoteAnswer::Unknown,
+                };
+                out.outputs.push(Output::Answer { ticket, answer: Answer::Remote(answer) });
+            }
+            Input::Asked { number, answer } => self.answered(now, number, answer),
+            Input::Heard(all) if !self.stopping => all.iter().for_each(|one| self.heard(one)),
+            Input::Stop => self.stop(now),
+            // Servers and rules change with a restart; packages and addresses at once.
+            Input::Config(config) => self.config = config,
+            Input::Heard(_) | Input::Saved { .. } | Input::StoreFailing(_) | Input::Tick => {}
+        }
+        self.fire(now);
+        if self.agent.deadline().is_some_and(|deadline| deadline <= now) {
+            self.agent(now, client::Input::Tick);
+        }
+        self.learn(now, out);
+        self.ask(now, out);
+    }
+
+    /// When [`Self::handle`] wants an [`Input::Tick`] although nothing has happened.
+    pub fn deadline(&self) -> Option<Time> {
+        let first = self.due.first().map(|(time, _)| *time);
+        [self.agent.deadline(), first].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is left to be done after [`Input::Stop`].
+    pub fn is_through(&self) -> bool {
+        self.stopping && (self.settings.agent.store || self.agent.is_idle())
+    }
+
+    /// With a store, everything waits at the servers for the next start. Without one, they are told.
+    fn stop(&mut self, now: Time) {
+        if std::mem::replace(&mut self.stopping, true) || self.settings.agent.store {
+            return;
+        }
+        for &id in self.lines.keys() {
+            self.agent.unsubscribe(now, id, &mut self.told);
+        }
+        for export in self.exports.values_mut() {
+            if let Some(id) = export.publication.take() {
+                self.agent.withdraw(now, id, &mut self.told);
+            }
+        }
+    }
+
+    fn agent(&mut self, now: Time, input: client::Input<'_>) {
+        self.agent.handle(now, input, &mut self.told);
+    }
+
+    /// Does what the agent wants, and hears what it has learned, which may make it want more.
+    fn learn(&mut self, now: Time, out: &mut Outbox) {
+        while !self.told.is_empty() {
+            for told in std::mem::take(&mut self.told) {
+                match told {
+                    client::Output::Send { flow, bytes } => send(out, flow, &bytes),
+                    client::Output::Resolve { query, host, port, transport } => {
+                        out.outputs.push(Output::Resolve { query, host, port, transport });
+                    }
+                    client::Output::Save { key, standing } => {
+                        let record = match standing {
+                            Some(standing) => {
+                                let until = match &*standing {
+                                    client::Saved::Subscription(it) => it.until,
+                                    client::Saved::Publication(it) => it.until,
+                                };
+                                Record::Standing { key, until, bytes: standing.encode().into() }
+                            }
+                            None => Record::StandingGone { key },
+                        };
+                        self.saves += 1;
+                        out.outputs.push(Output::Save { number: self.saves, record });
+                    }
+                    client::Output::Event(event) => self.event(now, event),
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Subscribed { id, .. } => self.prolong(now, id),
+            Event::Notified { id, fork, notification } => self.notified(now, id, fork, notification),
+            Event::ForkEnded { id, fork } => self.forget(id, fork),
+            Event::SubscriptionLost { id, state: State::Retrying, .. } => {
+                self.due.insert((now + GRACE, Due::Grace(id)));
+            }
+            Event::SubscriptionLost { id, .. } => self.forget_all(id),
+            Event::Unsubscribed { id } => self.ended(id),
+            Event::Published { id, .. } => self.published(id),
+            Event::Withdrawn { id } => _ = self.published.remove(&id),
+            // What else publications do is read from the agent when somebody asks.
+            Event::RefreshFailed { .. }
+            | Event::PublicationLost { .. }
+            | Event::Answered { .. }
+            | Event::Refused { .. } => {}
+        }
+    }
+
+    fn command(&mut self, now: Time, command: RemoteCommand) -> RemoteAnswer {
+        match command {
+            RemoteCommand::Subscribe(wish) => match self.subscribe(now, *wish, None, false) {
+                Ok(id) => self.get(id),
+                Err(answer) => answer,
+            },
+            RemoteCommand::Get(id) => self.get(id),
+            RemoteCommand::List { from, most } => self.list(from, most),
+            RemoteCommand::Retry(id) => self.retry(now, id),
+            RemoteCommand::Remove(id) => self.remove(now, id),
+            RemoteCommand::Publications { from, most } => self.publications(from, most),
+        }
+    }
+
+    fn fire(&mut self, now: Time) {
+        while let Some((time, _)) = self.due.first()
+            && *time <= now
+        {
+            let Some((_, due)) = self.due.pop_first() else { return };
+            match due {
+                Due::Linger(id) => self.leave(now, id),
+                Due::Grace(id) => self.give_up(id),
+                Due::Renew(id) => self.agent.retry(now, id, &mut self.told),
+                Due::Ask(task) => self.waiting.push_back(task),
+            }
+        }
+    }
+
+    /// Asks shards what is worth asking, as far as there is room.
+    fn ask(&mut self, now: Time, out: &mut Outbox) {
+        while self.asked.len() < ASKED
+            && let Some(task) = self.waiting.pop_front()
+        {
+            let question = match &task {
+                Task::Feed(id, fork) => self.feed_question(now, *id, *fork),
+                Task::Export(key) => self.export_question(key),
+            };
+            let Some((resource, command)) = question else { continue };
+            let number = self.next_ask;
+            self.next_ask += 1;
+            self.asked.insert(number, task);
+            out.outputs.push(Output::Ask { number, resource, command: Box::new(command) });
+        }
+    }
+
+    fn answered(&mut self, now: Time, number: u64, answer: Option<Answer>) {
+        let Some(task) = self.asked.remove(&number) else { return };
+        let again = match &task {
+            Task::Feed(id, fork) => self.feed_answered(now, *id, *fork, answer),
+            Task::Export(key) => self.export_answered(now, key, answer),
+        };
+        match again {
+            Some(Duration::ZERO) => self.waiting.push_back(task),
+            Some(pause) => _ = self.due.insert((now + pause, Due::Ask(task))),
+            None => {}
+        }
+    }
+}
+
+fn send(out: &mut Outbox, flow: Flow, bytes: &[u8]) {
+    let from = out.bytes.len();
+    out.bytes.extend_from_slice(bytes);
+    out.send(flow, from);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,384 @@
+//! Internal subscriptions, and the dialogs that they share.
+
+use super::feed::Feed;
+use super::{Due, PACE, Remote, Task};
+use bytes::Bytes;
+use lamplighter_model::package::{AnyFact, AnyPackage, Reading, Sourced, Stamp};
+use lamplighter_model::remote::{RemoteDocument, RemoteRow};
+use lamplighter_model::{Content, RemoteAnswer, RemoteWish, Time, View};
+use lamplighter_sip::client::{Notification, Order, Standing, State, SubscriptionId, Watch};
+use lamplighter_sip::wire::{Scheme, Uri};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest URI, event id and header, bytes.
+const LONGEST: usize = 512;
+/// The most headers of the user's own.
+const MOST_HEADERS: usize = 16;
+/// The whole state is asked for anew this often at most.
+const ANEW: Duration = Duration::from_secs(30);
+/// Headers that are ours to write.
+const OURS: [&str; 19] = [
+    "via",
+    "v",
+    "from",
+    "f",
+    "to",
+    "t",
+    "call-id",
+    "i",
+    "cseq",
+    "contact",
+    "m",
+    "event",
+    "o",
+    "expires",
+    "content-length",
+    "l",
+    "max-forwards",
+    "route",
+    "record-route",
+];
+
+/// One internal subscription.
+#[derive(Debug)]
+pub(crate) struct Sub {
+    wish: RemoteWish,
+    configured: bool,
+    /// Its dialog; `None`: it is served from here.
+    line: Option<SubscriptionId>,
+}
+
+/// One subscription at another server, with everybody who uses it. The agent counts it once.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub wish: RemoteWish,
+    users: BTreeSet<u64>,
+    /// The canonical address under which it enters the bus.
+    pub local: Option<Arc<str>>,
+    pub documents: BTreeMap<u32, Document>,
+    pub feeds: BTreeMap<u32, Feed>,
+    anew: Time,
+    linger: Option<Time>,
+}
+
+/// The newest document of one notifier.
+#[derive(Debug)]
+pub(crate) struct Document {
+    at: Time,
+    content_type: Box<str>,
+    body: Bytes,
+    /// What is true by all documents so far, for packages whose documents may be partial; and its format.
+    pub fact: Option<(u8, AnyFact)>,
+    problem: Option<String>,
+}
+
+impl Document {
+    pub(crate) fn at(&self) -> Time {
+        self.at
+    }
+}
+
+impl Remote {
+    /// Begins a subscription; gives its number.
+    pub(crate) fn subscribe(
+        &mut self,
+        now: Time,
+        mut wish: RemoteWish,
+        local: Option<Arc<str>>,
+        configured: bool,
+    ) -> Result<u64, RemoteAnswer> {
+        if let Some(what) = invalid(&wish) {
+            return Err(RemoteAnswer::Invalid(what));
+        }
+        if self.subs.len() >= self.settings.most || self.stopping {
+            return Err(RemoteAnswer::Full);
+        }
+        let ours = self.config.addresses.parse(&wish.resource).ok();
+        let elsewhere = local.is_some() || wish.target.is_some() || wish.outbound_proxy.is_some();
+        let line = match ours {
+            Some(ours) if !elsewhere => {
+                wish.resource = ours.into();
+                None
+            }
+            ours => {
+                let own = wish.subscriber.is_none();
+                Some(self.line(now, &wish, local.or(ours.map(Into::into)).filter(|_| own))?)
+            }
+        };
+        let id = self.next_sub;
+        self.next_sub += 1;
+        if let Some(line) = line.and_then(|line| self.lines.get_mut(&line)) {
+            line.users.insert(id);
+            line.linger = None;
+        }
+        self.subs.insert(id, Sub { wish, configured, line });
+        Ok(id)
+    }
+
+    /// The dialog of a wish: one that is there, or a new one.
+    fn line(&mut self, now: Time, wish: &RemoteWish, local: Option<Arc<str>>) -> Result<SubscriptionId, RemoteAnswer> {
+        let watch = self.watch(wish);
+        let id = self.agent.subscribe(now, watch, &mut self.told).ok_or(RemoteAnswer::Full)?;
+        if let Some(line) = self.lines.get_mut(&id) {
+            // The agent has counted one more; a line is one user, however many use it.
+            self.agent.unsubscribe(now, id, &mut self.told);
+            if line.local.is_none() && local.is_some() {
+                line.local = local;
+                let forks: Vec<_> = line.documents.keys().copied().collect();
+                forks.into_iter().for_each(|fork| self.put(id, fork));
+            }
+            let refused = |state| matches!(state, State::Rejected | State::Terminated);
+            if self.agent.subscription(id).is_some_and(|row| refused(row.state)) {
+                self.agent.retry(now, id, &mut self.told);
+            }
+            return Ok(id);
+        }
+        let line = Line {
+            wish: wish.clone(),
+            users: BTreeSet::new(),
+            local,
+            documents: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            anew: now,
+            linger: None,
+        };
+        self.lines.insert(id, line);
+        if self.restored.remove(&id) {
+            // What its server said before the restart is known to nobody here.
+            self.renewals += 1;
+            self.due.insert((now + PACE * self.renewals, Due::Renew(id)));
+        }
+        Ok(id)
+    }
+
+    fn watch(&self, wish: &RemoteWish) -> Watch {
+        let package = self.config.packages.get(wish.package);
+        let mut event = package.name().to_owned();
+        if let Some(id) = &wish.event_id {
+            event.push_str(";id=");
+            event.push_str(id);
+        }
+        let accept: Vec<_> = package.formats().iter().map(|format| &*format.content_type).collect();
+        Watch {
+            resource: wish.resource.clone(),
+            subscriber: wish.subscriber.clone(),
+            event: event.into(),
+            accept: accept.join(", ").into(),
+            expires: wish.expires,
+            target: wish.target.clone(),
+            contact: wish.contact.clone(),
+            proxy: wish.outbound_proxy.clone(),
+            routes: self.settings.routes.clone(),
+            headers: self.settings.headers.iter().chain(&wish.headers).cloned().collect(),
+            forks: matches!(package.name(), "dialog" | "message-summary"),
+        }
+    }
+
+    pub(crate) fn get(&self, id: u64) -> RemoteAnswer {
+        match self.subs.get(&id) {
+            Some(sub) => RemoteAnswer::Subscription(Box::new(self.row(id, sub, true))),
+            None => RemoteAnswer::Unknown,
+        }
+    }
+
+    pub(crate) fn list(&self, from: u64, most: usize) -> RemoteAnswer {
+        let mut all = self.subs.range(from..);
+        let rows = all.by_ref().take(most).map(|(id, sub)| self.row(*id, sub, false)).collect();
+        RemoteAnswer::Subscriptions(rows, all.next().map(|(id, _)| *id))
+    }
+
+    pub(crate) fn retry(&mut self, now: Time, id: u64) -> RemoteAnswer {
+        if let Some(line) = self.subs.get(&id).and_then(|sub| sub.line) {
+            self.agent.retry(now, line, &mut self.told);
+        }
+        self.get(id)
+    }
+
+    pub(crate) fn remove(&mut self, now: Time, id: u64) -> RemoteAnswer {
+        match self.subs.get(&id) {
+            None => return RemoteAnswer::Unknown,
+            Some(sub) if sub.configured => return RemoteAnswer::Configured,
+            Some(_) => {}
+        }
+        if let Some(key) = self.subs.remove(&id).and_then(|sub| sub.line)
+            && let Some(line) = self.lines.get_mut(&key)
+        {
+            line.users.remove(&id);
+            if line.users.is_empty() {
+                let until = now + self.settings.linger;
+                line.linger = Some(until);
+                self.due.insert((until, Due::Linger(key)));
+            }
+        }
+        RemoteAnswer::Removed
+    }
+
+    /// The time in which somebody could have come back is over.
+    pub(crate) fn leave(&mut self, now: Time, id: SubscriptionId) {
+        let over = |line: &Line| line.users.is_empty() && line.linger.is_some_and(|until| until <= now);
+        if self.lines.get(&id).is_some_and(over) {
+            self.agent.unsubscribe(now, id, &mut self.told);
+            self.forget_all(id);
+            self.lines.remove(&id);
+        }
+    }
+
+    fn row(&self, id: u64, sub: &Sub, whole: bool) -> RemoteRow {
+        let line = sub.line.and_then(|id| self.lines.get(&id));
+        let agent = sub.line.and_then(|id| self.agent.subscription(id));
+        let internal = sub.line.is_none();
+        let gone = if internal { State::Active } else { State::Terminated };
+        let documents = line.filter(|_| whole).into_iter().flat_map(|line| &line.documents);
+        RemoteRow {
+            id,
+            configured: sub.configured,
+            local: if internal {
+                Some(sub.wish.resource.as_ref().into())
+            } else {
+                line.and_then(|it| it.local.clone())
+            },
+            internal,
+            state: agent.as_ref().map_or(gone, |row| row.state).name(),
+            reason: agent.as_ref().and_then(|row| row.cause.as_ref()).map(ToString::to_string),
+            status: agent.as_ref().map_or(0, |row| row.last_status),
+            until: agent.as_ref().and_then(|row| row.until),
+            next: agent.as_ref().and_then(|row| row.next),
+            notified: agent.as_ref().map_or(0, |row| row.notified),
+            sent: agent.as_ref().map_or(0, |row| row.sent),
+            shared: line.map_or(1, |line| line.users.len()),
+            call_id: agent.map_or_else(Box::default, |row| row.call_id),
+            documents: documents.map(|(fork, one)| self.document(&sub.wish, *fork, one)).collect(),
+            wish: sub.wish.clone(),
+        }
+    }
+
+    fn document(&self, wish: &RemoteWish, fork: u32, document: &Document) -> RemoteDocument {
+        let Document { at, content_type, body, fact, problem } = document;
+        let package = self.config.packages.get(wish.package);
+        let state = fact.as_ref().map(|(_, fact)| {
+            let mut out = Vec::new();
+            package.json(&alone(package, *at, &wish.resource, fact), View::Full, &mut out);
+            out.into()
+        });
+        let (content_type, body, problem) = (content_type.clone(), body.clone(), problem.clone());
+        RemoteDocument { fork, at: *at, content_type, body, state, problem }
+    }
+
+    /// A NOTIFY was accepted.
+    pub(crate) fn notified(&mut self, now: Time, id: SubscriptionId, fork: u32, notification: Notification) {
+        let Notification { standing, content_type, body, order, .. } = notification;
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        if body.is_empty() || order == Order::Stale || standing == Standing::Terminated {
+            return self.prolong(now, id);
+        }
+        let package = self.config.packages.get(line.wish.package);
+        let format = package.formats().iter().position(|format| format.content_type == content_type);
+        let old = line.documents.remove(&fork).and_then(|old| old.fact);
+        let content = |format: usize| Content::Document { format: format as u8, body: &body };
+        let reading = Reading { presentity: &line.wish.resource, now, modifies: old.is_some() };
+        let read = match (format, &old) {
+            (None, _) => Err("a type that was not asked for".to_owned()),
+            (Some(format), None) => package.read(content(format), reading).map_err(|bad| bad.to_string()),
+            (Some(format), Some((_, old))) => {
+                package.read_over(content(format), old, reading).map_err(|bad| bad.to_string())
+            }
+        };
+        let (fact, problem) = match (read, format) {
+            (Ok(fact), Some(format)) => (Some((format as u8, fact)), None),
+            // A document that cannot be read changes nothing.
+            (Err(problem), _) => (old, Some(problem)),
+            (Ok(_), None) => (old, None),
+        };
+        let damaged = problem.is_some();
+        line.documents.insert(fork, Document { at: now, content_type, body, fact, problem });
+        // A partial document may be missing something that was lost on the way: RFC 4235 section 4.3 asks for all of it.
+        if order == Order::Gap && line.anew <= now {
+            line.anew = now + ANEW;
+            self.agent.retry(now, id, &mut self.told);
+        }
+        if damaged {
+            self.prolong(now, id);
+        } else {
+            self.put(id, fork);
+        }
+    }
+
+    /// A notifier has no say any more.
+    pub(crate) fn forget(&mut self, id: SubscriptionId, fork: u32) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        line.documents.remove(&fork);
+        self.withdraw(id, fork);
+    }
+
+    /// Nor have all notifiers of a subscription.
+    pub(crate) fn forget_all(&mut self, id: SubscriptionId) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        line.documents.clear();
+        let forks: Vec<_> = line.feeds.keys().copied().collect();
+        forks.into_iter().for_each(|fork| self.withdraw(id, fork));
+    }
+
+    /// The time in which a subscription that was lost could have come back is over.
+    pub(crate) fn give_up(&mut self, id: SubscriptionId) {
+        if self.agent.subscription(id).is_none_or(|row| row.state != State::Active) {
+            self.forget_all(id);
+        }
+    }
+
+    /// The agent knows nothing of it any more.
+    pub(crate) fn ended(&mut self, id: SubscriptionId) {
+        self.forget_all(id);
+        // Somebody may use it still, if it ended by itself: then its row says so.
+        if self.lines.get(&id).is_some_and(|line| line.users.is_empty()) {
+            self.lines.remove(&id);
+        }
+    }
+
+    pub(crate) fn wait(&mut self, task: Task) {
+        self.waiting.push_back(task);
+    }
+}
+
+/// What one fact alone says.
+pub(crate) fn alone(
+    package: &dyn AnyPackage,
+    now: Time,
+    presentity: &str,
+    fact: &AnyFact,
+) -> lamplighter_model::AnyState {
+    let stamp = Stamp { at: now, counter: 0, node: 0 };
+    package.compose(now, presentity, &[Sourced { source: "remote", stamp, live: true, fact }]).state
+}
+
+/// Whether a text is a SIP URI that a request can carry.
+pub fn is_uri(text: &str) -> bool {
+    let sip = |uri: &Uri<'_>| matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && uri.headers.is_empty();
+    text.len() <= LONGEST && Uri::read(text.as_bytes()).as_ref().is_some_and(sip)
+}
+
+/// What of a wish makes no sense.
+fn invalid(wish: &RemoteWish) -> Option<&'static str> {
+    let RemoteWish { resource, subscriber, event_id, target, contact, outbound_proxy, headers, .. } = wish;
+    let good = |uri: &Option<Box<str>>| uri.as_deref().is_none_or(is_uri);
+    let token = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+        !text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)
+    };
+    let header = |(name, value): &(Box<str>, Box<str>)| {
+        let ours = OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        token(name) && !ours && value.len() <= LONGEST && !value.chars().any(char::is_control)
+    };
+    let user = |uri: &str| Uri::read(uri.as_bytes()).is_some_and(|uri| !uri.user.is_empty());
+    match () {
+        () if !is_uri(resource) || !user(resource) => Some("resource"),
+        () if !good(subscriber) || !subscriber.as_deref().is_none_or(user) => Some("subscriber"),
+        () if !event_id.as_deref().is_none_or(token) => Some("event_id"),
+        () if !good(target) => Some("target"),
+        () if !good(contact) => Some("contact"),
+        () if !good(outbound_proxy) => Some("outbound_proxy"),
+        () if headers.len() > MOST_HEADERS || !headers.iter().all(header) => Some("headers"),
+        () => None,
+    }
+}
