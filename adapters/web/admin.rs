@@ -1,7 +1,7 @@
 //! For whoever runs the gateway: connections, watchers, live traces, the last hour, health and metrics.
 
 use crate::app::{App, stopped};
-use crate::http::{Caller, Parameters, Segments, json, wrong};
+use crate::http::{self, Caller, Parameters, Segments, json, wrong};
 use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
 use crate::publications::busy;
@@ -123,9 +123,9 @@ async fn watchers(caller: Caller, parameters: Parameters) -> Result<Response, Pr
     let port = &caller.app.port;
     let (mut shard, mut from) = match parameters.last("page") {
         Some(text) => {
-            let place = text.split_once('.').and_then(|(shard, from)| Some((shard.parse().ok()?, from.parse().ok()?)));
-            let place = place.filter(|(shard, _)| *shard < port.shards());
-            place.ok_or_else(|| wrong("page", "what the page before gave"))?
+            let [shard, from] = http::place::<u32, 2>(text)?;
+            let shard = usize::try_from(shard).ok().filter(|shard| *shard < port.shards());
+            (shard.ok_or_else(|| wrong("page", "what the page before gave"))?, from)
         }
         None => (0, 0),
     };

@@ -18,6 +18,7 @@ use lamplighter_port::{BadSelector, Item, Selector};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -190,6 +191,13 @@ impl Parameters {
     pub(crate) fn last(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(one, _)| one == name).map(|(_, value)| &**value)
     }
+}
+
+/// The numbers that say where a page begins, if `text` is written as the page before wrote them.
+pub(crate) fn place<T: FromStr + ToString, const N: usize>(text: &str) -> Result<[T; N], Problem> {
+    let read = |part: &str| part.parse().ok().filter(|number: &T| number.to_string() == part);
+    let numbers = text.split('.').map(read).collect::<Option<Vec<T>>>();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| wrong("page", "what the page before gave"))
 }
 
 /// A parameter or member has a wrong value.

@@ -180,7 +180,7 @@ async fn remove(caller: Caller, Segments(number): Segments<String>) -> Result<St
 fn page(parameters: &Parameters) -> Result<u64, Problem> {
     parameters.only(&["page"])?;
     match parameters.last("page") {
-        Some(page) => page.parse().map_err(|_| wrong("page", "what the page before gave")),
+        Some(page) => http::place(page).map(|[from]| from),
         None => Ok(0),
     }
 }
