@@ -305,7 +305,7 @@ impl Published {
         })
     }
 
-    fn reply(&self) -> Reply {
+    fn reply(self) -> Reply {
         let location = format!("/v1/publications/{}", segment(&self.id()));
         let tag = Some(format!("\"{}\"", self.lease.tag));
         Reply { status: self.status(), tag, location: Some(location), ..Reply::json(self.json().to_string()) }
@@ -348,7 +348,7 @@ async fn create(
     let expires = expires(&parameters)?;
     let content = request_content(&caller, package, &headers, body)?;
     let wish = Wish::new(resource.into(), package, expires, content, None, OwnedAction::Initial)?;
-    do_once(caller, &headers, print, wish).await
+    do_once(caller, &headers, print, wish, Published::reply).await
 }
 
 async fn put(
@@ -366,7 +366,7 @@ async fn put(
     let content = request_content(&caller, package, &headers, body)?;
     let put = |content| OwnedAction::Put(source, content);
     let wish = Wish::new(resource.into(), package, expires, content, if_match(&headers)?, put)?;
-    do_once(caller, &headers, print, wish).await
+    do_once(caller, &headers, print, wish, Published::reply).await
 }
 
 async fn modify(
@@ -383,7 +383,7 @@ async fn modify(
     let content = request_content(&caller, place.package, &headers, body)?;
     let wish =
         Wish::new(place.resource, place.package, expires(&parameters)?, content, Some(versions), OwnedAction::Initial)?;
-    do_once(caller, &headers, print, wish).await
+    do_once(caller, &headers, print, wish, Published::reply).await
 }
 
 async fn refresh(
@@ -398,7 +398,7 @@ async fn refresh(
     let versions = place.versions(&headers)?;
     let Id { resource, package, .. } = place;
     let wish = Wish::new(resource, package, expires(&parameters)?, None, Some(versions), OwnedAction::Initial)?;
-    do_once(caller, &headers, print, wish).await
+    do_once(caller, &headers, print, wish, Published::reply).await
 }
 
 async fn withdraw(
@@ -413,20 +413,19 @@ async fn withdraw(
     let versions = place.versions(&headers)?;
     let Id { resource, package, .. } = place;
     let wish = Wish::new(resource, package, Some(Duration::ZERO), None, Some(versions), OwnedAction::Initial)?;
-    let app = Arc::clone(&caller.app);
-    let name = caller.principal.name().to_owned();
-    let work =
-        async move { wish.grant(&caller).await.map_or_else(|problem| Reply::from(&problem), |_| Reply::empty()) };
-    app.replies.once(&name, &headers, print, work).await
+    do_once(caller, &headers, print, wish, |_| Reply::empty()).await
 }
 
-async fn do_once(caller: Caller, headers: &HeaderMap, print: u64, wish: Wish) -> Result<Response, Problem> {
+async fn do_once(
+    caller: Caller,
+    headers: &HeaderMap,
+    print: u64,
+    wish: Wish,
+    told: fn(Published) -> Reply,
+) -> Result<Response, Problem> {
     let app = Arc::clone(&caller.app);
     let name = caller.principal.name().to_owned();
-    let work = async move {
-        let published = wish.grant(&caller).await;
-        published.map_or_else(|problem| Reply::from(&problem), |published| published.reply())
-    };
+    let work = async move { wish.grant(&caller).await.map_or_else(|problem| Reply::from(&problem), told) };
     app.replies.once(&name, headers, print, work).await
 }
 

@@ -48,14 +48,14 @@ enum Command {
     /// Show states as they change
     Watch(watch::Options),
     /// Say why a lamp is lit: who vouches for what, and what each watcher was told
-    Explain(explain::Options),
+    Explain(client::About),
     /// Publish a state, or refresh or withdraw what was published
     Publish(publish::Options),
     /// Show who watches over SIP, or tell them anew; watch addresses at other servers
     #[command(subcommand)]
     Subs(subs::Command),
     /// Show what happens to an address as it happens: requests, decisions, NOTIFYs and their answers
-    Trace(trace::Options),
+    Trace(client::About),
     /// Make tokens and API keys for the web side
     #[command(subcommand)]
     Token(token::Command),

@@ -19,6 +19,9 @@ const UNSOLICITED: Duration = Duration::from_secs(24 * 3600);
 /// RFC 3261 section 10.2.8 and RFC 6665 section 4.2.1.1: intervals of an hour and more are never too brief.
 const NEVER_TOO_BRIEF: Duration = Duration::from_secs(3600);
 
+/// The answer to a request that was granted, and what the store may have to keep before it is given.
+type Accepted = (Reply, Option<(PackageId, Published)>);
+
 impl Engine {
     pub(crate) fn publish<H: Host>(
         &mut self,
@@ -29,25 +32,32 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let before = host.unsaved();
-        match self.try_publish(request, address, host) {
-            Err(refusal) => self.conclude(request, key, refusal, out),
-            Ok((reply, package, Published { tag, created })) => {
-                let durability = self.config.store.map_or(Durability::Memory, |store| store.publications);
-                if durability == Durability::Memory || host.unsaved() == before {
-                    return self.conclude(request, key, reply, out);
-                }
+        let tried = self.try_publish(request, address, host);
+        self.settle(request, key, address, tried, host.unsaved() > before, out);
+    }
+
+    /// What a try has come to is said at once, or, if something of it is to be kept, when the store has it.
+    fn settle(
+        &mut self,
+        request: &Request<'_>,
+        key: Key,
+        address: &str,
+        tried: Result<Accepted, Reply>,
+        unsaved: bool,
+        out: &mut Outbox,
+    ) {
+        let (reply, published) = tried.unwrap_or_else(|refusal| (refusal, None));
+        let durability = self.config.store.map_or(Durability::Memory, |store| store.publications);
+        match published.filter(|_| unsaved && durability != Durability::Memory) {
+            None => self.conclude(request, key, reply, out),
+            Some((package, Published { tag, created })) => {
                 let promise = Promise::Published { address: address.into(), package, tag, created };
                 self.conclude_later(request, key, reply, durability, promise);
             }
         }
     }
 
-    fn try_publish<H: Host>(
-        &mut self,
-        request: &Request<'_>,
-        address: &str,
-        host: &mut H,
-    ) -> Result<(Reply, PackageId, Published), Reply> {
+    fn try_publish<H: Host>(&mut self, request: &Request<'_>, address: &str, host: &mut H) -> Result<Accepted, Reply> {
         let message = request.message;
         let package = self.package(request)?;
         let trusted = self.may_publish(request, address)?;
@@ -68,11 +78,8 @@ impl Engine {
         let publish = Publish { resource: address, package, action, expires, from: request.flow.remote, trusted };
         let published = host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
         self.counters.count(lamplighter_model::Counter::Published);
-        Ok((
-            Reply::with(200, Detail::Published { tag: published.tag, expires: expires.as_secs() as u32 }),
-            package,
-            published,
-        ))
+        let detail = Detail::Published { tag: published.tag, expires: expires.as_secs() as u32 };
+        Ok((Reply::with(200, detail), Some((package, published))))
     }
 
     fn refusal(&self, error: &PublishError) -> Reply {
@@ -100,20 +107,8 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let before = host.unsaved();
-        match self.try_unsolicited(request, address, host) {
-            Err(refusal) => self.conclude(request, key, refusal, out),
-            Ok(published) => {
-                let reply = Reply::status(200);
-                let durability = self.config.store.map_or(Durability::Memory, |store| store.publications);
-                match published.filter(|_| durability != Durability::Memory && host.unsaved() > before) {
-                    None => self.conclude(request, key, reply, out),
-                    Some((package, Published { tag, created })) => {
-                        let promise = Promise::Published { address: address.into(), package, tag, created };
-                        self.conclude_later(request, key, reply, durability, promise);
-                    }
-                }
-            }
-        }
+        let tried = self.try_unsolicited(request, address, host);
+        self.settle(request, key, address, tried, host.unsaved() > before, out);
     }
 
     fn try_unsolicited<H: Host>(
@@ -121,21 +116,21 @@ impl Engine {
         request: &Request<'_>,
         address: &str,
         host: &mut H,
-    ) -> Result<Option<(PackageId, Published)>, Reply> {
+    ) -> Result<Accepted, Reply> {
         let ip = request.flow.remote.ip();
         if !self.config.access.is_trusted(ip) {
             return Err(Reply::status(481));
         }
         let publish = |package| {
             if request.message.body().is_empty() {
-                return Ok(None);
+                return Ok((Reply::status(200), None));
             }
             let source = format!("notify:{ip}");
             let action = PublishAction::Put { source: &source, content: self.content(request, package)? };
             let from = request.flow.remote;
             let publish = Publish { resource: address, package, action, expires: UNSOLICITED, from, trusted: true };
             let published = host.publish(request.now, publish).map_err(|error| self.refusal(&error))?;
-            Ok(Some((package, published)))
+            Ok((Reply::status(200), Some((package, published))))
         };
         self.package(request).and_then(publish)
     }

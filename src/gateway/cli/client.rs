@@ -22,6 +22,18 @@ pub(super) struct Gateway {
     token: Option<Token>,
 }
 
+/// What to ask about one address, and where.
+#[derive(Args, Debug)]
+pub(super) struct About {
+    /// The address: sip:1001@office.example, 1001@office.example or 1001
+    pub(super) resource: String,
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) gateway: Gateway,
+}
+
 impl Gateway {
     /// The address after the scheme, without a slash at its end.
     fn authority(&self) -> Result<&str, Failure> {

@@ -1,25 +1,13 @@
 //! `lamplighter explain`: why a lamp is lit.
 
 use super::Failure;
-use super::client::{Gateway, segment};
+use super::client::{About, segment};
 use super::output::{Colour, Output, clean, clock, span};
-use clap::Args;
 use serde_json::Value;
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-#[derive(Args, Debug)]
-pub(super) struct Options {
-    /// The address: sip:1001@office.example, 1001@office.example or 1001
-    resource: String,
-    /// The answer as one JSON object
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    gateway: Gateway,
-}
-
-pub(super) fn run(options: &Options, out: &mut Output) -> Result<(), Failure> {
+pub(super) fn run(options: &About, out: &mut Output) -> Result<(), Failure> {
     let answer = options.gateway.json(&format!("/v1/explain/{}", segment(&options.resource)))?;
     if options.json {
         writeln!(out, "{answer}")?;

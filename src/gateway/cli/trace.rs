@@ -1,28 +1,16 @@
 //! `lamplighter trace`: what happens to an address, live.
 
 use super::Failure;
-use super::client::{Gateway, segment};
+use super::client::{About, segment};
 use super::output::{Colour, Output, clean, clock};
-use clap::Args;
 use serde_json::Value;
 use std::io::{BufRead, Write as _};
 
 /// No line of an event is longer, bytes.
 const MOST_BYTES: u64 = 64 << 10;
 
-#[derive(Args, Debug)]
-pub(super) struct Options {
-    /// The address: sip:1001@office.example, 1001@office.example or 1001
-    resource: String,
-    /// One JSON object a line
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    gateway: Gateway,
-}
-
 /// Until it is interrupted. The gateway ends a trace after a while; then it is begun again.
-pub(super) fn run(options: &Options, out: &mut Output) -> Result<(), Failure> {
+pub(super) fn run(options: &About, out: &mut Output) -> Result<(), Failure> {
     let path = format!("/v1/trace?r={}", segment(&options.resource));
     loop {
         let mut events = std::io::BufReader::new(options.gateway.follow(&path)?);
