@@ -8,12 +8,15 @@ use crate::lane::{Lane, Watched};
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::replies::Replies;
+use futures_util::task::AtomicWaker;
 use lamplighter_port::{Port, Tap};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
 use std::hash::RandomState;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -50,6 +53,8 @@ pub(crate) struct App {
     pub shelf: Arc<Shelf>,
     /// Turns true when the gateway stops.
     pub stop: watch::Receiver<bool>,
+    /// Rings when something has changed.
+    pub changed: Notify,
     /// Flushes of all connections fall on the same ticks from here, so that they share frames.
     pub start: Instant,
     hash: RandomState,
@@ -82,14 +87,15 @@ pub(crate) struct Reader {
     /// What it watches.
     pub lane: Mutex<Option<Arc<Lane>>>,
     end: OnceLock<(u16, &'static str)>,
-    ending: Notify,
+    /// Of whoever waits for the end.
+    waker: AtomicWaker,
 }
 
 impl Reader {
     /// Ends the connection with this close code, if nobody else has done so.
     pub(crate) fn end(&self, code: u16, reason: &'static str) {
         if self.end.set((code, reason)).is_ok() {
-            self.ending.notify_one();
+            self.waker.wake();
         }
     }
 
@@ -104,14 +110,15 @@ impl Reader {
         *self.principal.lock().unwrap_or_else(PoisonError::into_inner) = Some(principal.clone());
     }
 
+    /// Ready once somebody has ended it. Woken, too, when the gateway stops.
+    pub(crate) fn poll_ended(&self, context: &Context<'_>) -> Poll<(u16, &'static str)> {
+        self.waker.register(context.waker());
+        self.end.get().map_or(Poll::Pending, |end| Poll::Ready(*end))
+    }
+
     /// Returns once somebody has ended it.
     pub(crate) async fn ended(&self) -> (u16, &'static str) {
-        loop {
-            if let Some(end) = self.end.get() {
-                return *end;
-            }
-            self.ending.notified().await;
-        }
+        poll_fn(|context| self.poll_ended(context)).await
     }
 }
 
@@ -139,6 +146,7 @@ impl App {
             replies: Replies::default(),
             shelf,
             stop,
+            changed: Notify::new(),
             start: Instant::now(),
             hash: RandomState::new(),
             lanes: Mutex::default(),
@@ -170,6 +178,26 @@ impl App {
                 reader.end(4401, "signed out");
             }
         }
+    }
+
+    /// Tells connections of changes, until the hub ends. One task that wakes them all costs them less than being woken
+    /// from the hub's thread.
+    pub(crate) async fn ring(self: Arc<Self>) {
+        let mut head = self.port.head();
+        while head.changed().await.is_ok() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Whether the gateway stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        // Most often nothing was ever said, which is seen without a lock.
+        !matches!(self.stop.has_changed(), Ok(false)) && (*self.stop.borrow() || self.stop.has_changed().is_err())
+    }
+
+    /// Wakes all connections, so that they see that the gateway stops.
+    pub(crate) fn rouse(&self) {
+        self.readers().iter().for_each(|reader| reader.waker.wake());
     }
 
     /// The metrics page.
@@ -241,7 +269,7 @@ impl App {
             conflated: AtomicU64::new(0),
             lane: Mutex::default(),
             end: OnceLock::new(),
-            ending: Notify::new(),
+            waker: AtomicWaker::new(),
         });
         self.metrics.connected.fetch_add(1, Ordering::Relaxed);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use crate::app::wall;
 use crate::auth::Reads;
 use crate::metrics::{DELAYS, Metrics, SIZES};
-use axum::extract::ws::Utf8Bytes;
+use crate::ws::Text;
 use lamplighter_model::{Packages, Time};
 use lamplighter_port::{Item, Port, Scope, Tap};
 use serde_json::Value;
@@ -164,8 +164,8 @@ pub(crate) struct Frame {
     pub conflated: usize,
     /// When the oldest of the changes was made.
     pub oldest: Time,
-    /// An `upd` frame; empty without items.
-    pub text: Utf8Bytes,
+    /// An `upd` frame, if there are items.
+    pub text: Option<Text>,
 }
 
 /// Why what has changed since a cursor cannot be told.
@@ -190,15 +190,20 @@ impl Lane {
     }
 
     /// What has changed since `from`.
-    pub(crate) fn since(self: &Arc<Self>, port: &Port, from: u64, metrics: &Metrics) -> Result<Frame, Behind> {
+    pub(crate) fn since(
+        self: &Arc<Self>,
+        port: &Port,
+        from: u64,
+        now: Instant,
+        metrics: &Metrics,
+    ) -> Result<Frame, Behind> {
         // A connection holds two references, one of them for those who ask who watches what.
         if Arc::strong_count(self) <= 2 {
             metrics.encoded.fetch_add(1, Relaxed);
             return self.encode(port, from, u64::MAX);
         }
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        while frames.front().is_some_and(|(made, _)| now - *made > FRESH) {
+        while frames.front().is_some_and(|(made, _)| now.saturating_duration_since(*made) > FRESH) {
             frames.pop_front();
         }
         if let Some((_, frame)) = frames.iter().find(|(_, frame)| frame.from == from && frame.to > from) {
@@ -234,19 +239,12 @@ impl Lane {
         if self.tap.is_none() && !port.can_resume(port.epoch(), from) {
             return Err(Behind::Forgotten);
         }
-        let mut frame = Frame {
-            from,
-            to: cursor.rev,
-            more: cursor.more,
-            items: 0,
-            conflated: 0,
-            oldest: Time::NEVER,
-            text: "".into(),
-        };
+        let mut frame =
+            Frame { from, to: cursor.rev, more: cursor.more, items: 0, conflated: 0, oldest: Time::NEVER, text: None };
         if items.is_empty() {
             return Ok(frame);
         }
-        let mut text = String::from("{\"t\":\"upd\",\"items\":[");
+        let mut text = Text::begin("{\"t\":\"upd\",\"items\":[");
         let (taken, pushed) = push_items(&mut text, lens, &items);
         if taken < items.len() {
             cursor.rev = items[taken - 1].rev;
@@ -257,7 +255,7 @@ impl Lane {
             return Ok(frame);
         }
         let _ = write!(text, "],\"cursor\":\"{}.{}\"}}", port.epoch(), cursor.rev);
-        frame.text = text.into();
+        frame.text = Some(Text::seal(text));
         for item in &items[..taken] {
             frame.oldest = frame.oldest.min(item.at);
             frame.conflated += usize::from(self.tap.is_none() && item.before > from);

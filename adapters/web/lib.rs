@@ -31,6 +31,7 @@ mod sse;
 mod state;
 mod subscriptions;
 mod watch;
+mod ws;
 
 pub use app::Admin;
 pub use auth::{Algorithm, Audience, Auth, Grant, Jwt, Key, Session, View, mint, new_key};

@@ -76,7 +76,11 @@ pub async fn serve(
     let file = Some(config.directory.clone()).filter(|file| !file.as_os_str().is_empty());
     let shelf = Shelf::open(file, &port.addresses()).map_err(|bad| Error::Config(format!("directory: {bad}")))?;
     let app = Arc::new(App::new(config, auth, shelf, port, admin, ending));
-    let tasks = [tokio::spawn(sample(Arc::clone(&app))), tokio::spawn(follow(Arc::clone(&app), reload))];
+    let tasks = [
+        tokio::spawn(sample(Arc::clone(&app))),
+        tokio::spawn(follow(Arc::clone(&app), reload)),
+        tokio::spawn(Arc::clone(&app).ring()),
+    ];
     let service = TowerToHyperService::new(router(Arc::clone(&app)));
     loop {
         let accept = async {
@@ -99,6 +103,7 @@ pub async fn serve(
     }
     drop(listener);
     ended.send_replace(true);
+    app.rouse();
     tasks.iter().for_each(JoinHandle::abort);
     // When all places are free, everybody has left.
     let _ = timeout(DRAIN, places.acquire_many(all)).await;

@@ -9,19 +9,24 @@ use crate::pace::Pace;
 use crate::problem::{Kind, Problem};
 use crate::publications::{busy, refused};
 use crate::watch::Watch;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, poll_immediate};
+use crate::ws::{self, Bad, Message, Socket, Text};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use lamplighter_model::{PublishCommand, PublishError, PublishedLease};
 use lamplighter_port::Busy;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 /// The subprotocol.
 pub(crate) const PROTOCOL: &str = "presence.v1";
@@ -47,10 +52,26 @@ enum End {
 const SLOW: End = End::Close(4408, "slow consumer");
 const EXPIRED: End = End::Close(4401, "the token has expired");
 
+/// What a session wakes for.
+enum Event {
+    Heard(Result<Message, Bad>),
+    /// Something that is watched, or not.
+    Changed,
+    /// The time that was set has come.
+    Due,
+    Published(Box<(Todo, Answer)>),
+    /// Somebody has ended it.
+    Ended(u16, &'static str),
+    /// The gateway stops.
+    Stopping,
+}
+
 struct Session {
     app: Arc<App>,
     me: Enlisted,
-    socket: WebSocket,
+    socket: Socket,
+    /// The newest revision.
+    head: Receiver<u64>,
     /// None before `hello` is answered.
     watch: Option<Box<Watch>>,
     lease: Option<Lease>,
@@ -59,6 +80,8 @@ struct Session {
     flush_every: Duration,
     bucket: Bucket,
     publications: Publications,
+    /// When the next heartbeat is due.
+    beat: Instant,
     /// Nothing was sent since the last heartbeat.
     quiet: bool,
     /// Pings since something was received.
@@ -110,15 +133,11 @@ impl Publications {
     }
 
     /// The next answer; never, if nothing is under way.
-    async fn next(&mut self) -> (Todo, Answer) {
-        match &mut self.under_way {
-            Some(publishing) => {
-                let answer = publishing.await;
-                self.under_way = None;
-                answer
-            }
-            None => std::future::pending().await,
-        }
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Todo, Answer)> {
+        let Some(publishing) = &mut self.under_way else { return Poll::Pending };
+        let answer = ready!(publishing.as_mut().poll(context));
+        self.under_way = None;
+        Poll::Ready(answer)
     }
 }
 
@@ -126,7 +145,7 @@ impl Publications {
 /// `principal`: the upgrade brought credentials.
 pub(crate) async fn session(
     app: Arc<App>,
-    socket: WebSocket,
+    socket: Socket,
     peer: SocketAddr,
     known: bool,
     principal: Option<Principal>,
@@ -137,10 +156,12 @@ pub(crate) async fn session(
         flush_every: app.config.flush_every,
         me,
         socket,
+        head: app.port.head(),
         watch: None,
         lease: None,
         resume: None,
         publications: Publications::default(),
+        beat: app.start,
         quiet: true,
         unanswered: 0,
         app,
@@ -153,15 +174,9 @@ pub(crate) async fn session(
         }
         let patience = if code == 4408 { SLOW_GOODBYE } else { GOODBYE };
         let Session { mut socket, app, .. } = session;
-        let farewell = async {
-            let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-            if socket.send(Message::Close(Some(frame))).await.is_ok() {
-                while let Some(Ok(_)) = socket.next().await {}
-            }
-        };
         // A client that does not answer is dropped.
         tokio::select! {
-            _ = timeout(patience, farewell) => {}
+            _ = timeout(patience, socket.close(code, reason)) => {}
             () = given_up(&app) => {}
         }
     }
@@ -193,7 +208,7 @@ impl Session {
                 () = stopped(&mut stop) => return self.bye().await,
             };
             let message = message.map_err(|_| End::Close(4401, "no hello"))?;
-            let Some(text) = self.heard(message)? else { continue };
+            let Some(text) = self.heard(message).await? else { continue };
             let (id, hello) = match self.read(&text) {
                 Ok((id, Command::Hello(hello))) => (id, hello),
                 Ok((id, _)) => {
@@ -253,87 +268,143 @@ impl Session {
     }
 
     async fn serve(&mut self) -> Result<(), End> {
-        let mut head = self.app.port.head();
-        let mut stop = self.app.stop.clone();
-        let reader = Arc::clone(&self.me.reader);
-        let (mut stopping, mut ended) = (pin!(stopped(&mut stop)), pin!(reader.ended()));
-        let mut pace = Pace::new(self.app.start, self.flush_every);
-        let mut tick = pin!(sleep_until(self.app.start));
-        let mut beat = Instant::now() + self.app.config.ping_every;
-        let mut alarm = pin!(sleep_until(self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()))));
+        let app = Arc::clone(&self.app);
+        let mut bell = pin!(app.changed.notified());
+        let mut pace = Pace::new(app.start, self.flush_every);
+        let mut tick = app.start;
+        self.beat = Instant::now() + app.config.ping_every;
+        let mut alarm = pin!(sleep_until(self.due()));
         loop {
-            let watching = self.watch.as_ref().is_some_and(|watch| watch.is_watching());
-            tokio::select! {
-                message = self.socket.next() => {
-                    if let Some(text) = self.heard(message)? {
-                        Box::pin(self.command(&text)).await?;
-                        if self.is_behind(*head.borrow()) {
-                            tick.as_mut().reset(pace.hurry(Instant::now()));
-                        }
-                        let due = self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()));
-                        alarm.as_mut().reset(due);
+            let holds = pace.is_holding();
+            match poll_fn(|context| self.poll(context, &app.changed, bell.as_mut(), alarm.as_mut(), holds)).await {
+                Event::Heard(message) => {
+                    Box::pin(self.listen(message)).await?;
+                    if self.is_behind() {
+                        tick = pace.hurry(Instant::now());
                     }
                 }
-                changed = head.changed(), if watching && !pace.is_holding() => {
-                    if changed.is_err() {
-                        return Err(End::Close(1011, "the hub has ended"));
-                    }
-                    match pace.changed(Instant::now()) {
-                        Some(due) => tick.as_mut().reset(due),
+                Event::Changed => {
+                    let now = Instant::now();
+                    match pace.changed(now) {
+                        Some(due) => tick = due,
                         None => {
-                            self.flush().await?;
+                            self.flush(now).await?;
                             // There may be more than one flush takes.
-                            if self.is_behind(*head.borrow()) {
-                                tick.as_mut().reset(pace.hold());
+                            if self.is_behind() {
+                                tick = pace.hold();
                             }
                         }
                     }
                 }
-                () = &mut tick, if pace.is_holding() => {
-                    let is_behind = watching && self.is_behind(*head.borrow_and_update());
-                    if let Some(due) = pace.ticked(Instant::now(), is_behind) {
-                        tick.as_mut().reset(due);
-                        self.flush().await?;
-                    }
-                }
-                answer = self.publications.next(), if self.publications.under_way.is_some() => {
-                    self.published(answer).await?;
-                }
-                () = &mut alarm => {
+                Event::Due => {
                     let now = Instant::now();
-                    if self.lease.as_ref().is_some_and(|lease| lease.due() <= now) {
-                        self.expiring(now).await?;
+                    if holds
+                        && tick <= now
+                        && let Some(due) = pace.ticked(now, self.is_behind())
+                    {
+                        tick = due;
+                        self.flush(now).await?;
                     }
-                    if beat <= now {
-                        beat = now + self.app.config.ping_every;
-                        self.beat().await?;
+                    if self.due() <= now {
+                        Box::pin(self.chores(now)).await?;
                     }
-                    let due = self.lease.as_ref().map_or(beat, |lease| beat.min(lease.due()));
-                    alarm.as_mut().reset(due);
+                    alarm.as_mut().reset(if pace.is_holding() { tick.min(self.due()) } else { self.due() });
+                    continue;
                 }
-                (code, reason) = &mut ended => return Err(End::Close(code, reason)),
-                () = &mut stopping => return self.bye().await,
+                Event::Published(answer) => Box::pin(self.published(*answer)).await?,
+                Event::Ended(code, reason) => return Err(End::Close(code, reason)),
+                Event::Stopping => return Box::pin(self.bye()).await,
+            }
+            // It may come too early, but never too late.
+            let due = if pace.is_holding() { tick.min(self.due()) } else { self.due() };
+            if due < alarm.deadline() {
+                alarm.as_mut().reset(due);
             }
         }
     }
 
-    /// Whether something may have changed that the client has not been told.
-    fn is_behind(&self, head: u64) -> bool {
-        self.watch.as_ref().is_some_and(|watch| watch.is_watching() && watch.rev() < head)
+    /// What happens next. While changes wait for a tick (`holds`), they wake nobody.
+    fn poll<'a>(
+        &mut self,
+        context: &mut Context<'_>,
+        changed: &'a Notify,
+        mut bell: Pin<&mut Notified<'a>>,
+        alarm: Pin<&mut Sleep>,
+        holds: bool,
+    ) -> Poll<Event> {
+        if let Poll::Ready((code, reason)) = self.me.reader.poll_ended(context) {
+            return Poll::Ready(Event::Ended(code, reason));
+        }
+        if self.app.is_stopping() {
+            return Poll::Ready(Event::Stopping);
+        }
+        if !holds && self.watch.as_ref().is_some_and(|watch| watch.is_watching()) {
+            // Waited for first and looked at then, so that nothing changes unseen between the two.
+            while bell.as_mut().poll(context).is_ready() {
+                bell.set(changed.notified());
+                if self.is_behind() {
+                    return Poll::Ready(Event::Changed);
+                }
+            }
+            if self.is_behind() {
+                return Poll::Ready(Event::Changed);
+            }
+        }
+        if alarm.poll(context).is_ready() {
+            return Poll::Ready(Event::Due);
+        }
+        if let Poll::Ready(answer) = self.publications.poll(context) {
+            return Poll::Ready(Event::Published(Box::new(answer)));
+        }
+        self.socket.poll_next(context).map(Event::Heard)
     }
 
-    /// A frame's text, if it is one that matters.
-    fn heard(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Option<Utf8Bytes>, End> {
+    /// When there is something to do that nobody asks for.
+    fn due(&self) -> Instant {
+        self.lease.as_ref().map_or(self.beat, |lease| self.beat.min(lease.due()))
+    }
+
+    /// What nobody asks for, and is due.
+    async fn chores(&mut self, now: Instant) -> Result<(), End> {
+        if self.lease.as_ref().is_some_and(|lease| lease.due() <= now) {
+            self.expiring(now).await?;
+        }
+        if self.beat <= now {
+            self.beat = now + self.app.config.ping_every;
+            self.beat().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether something may have changed that the client has not been told.
+    fn is_behind(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.is_watching() && watch.rev() < *self.head.borrow())
+    }
+
+    async fn listen(&mut self, message: Result<Message, Bad>) -> Result<(), End> {
+        match self.heard(message).await? {
+            Some(text) => self.command(&text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A message's text, if it is one that matters.
+    async fn heard(&mut self, message: Result<Message, Bad>) -> Result<Option<String>, End> {
         self.unanswered = 0;
         match message {
-            Some(Ok(Message::Text(text))) if text.len() > self.app.config.limits.frame => {
-                Err(End::Close(4413, "frame too large"))
+            Ok(Message::Text(text)) => Ok(Some(text)),
+            Ok(Message::Ping(payload)) => self.deliver(&ws::pong(&payload)).await.map(|()| None),
+            Ok(Message::Pong) => Ok(None),
+            Ok(Message::Binary) => Err(End::Close(4400, "binary frame")),
+            Ok(Message::Close(code)) => {
+                // An answer in kind; whether it arrives is no concern of ours any more.
+                let _ = self.socket.write(&ws::close(code.unwrap_or(1000), ""));
+                Err(End::Gone)
             }
-            Some(Ok(Message::Text(text))) => Ok(Some(text)),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
-            Some(Ok(Message::Binary(_))) => Err(End::Close(4400, "binary frame")),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
-            Some(Err(error)) => Err(broken(&error)),
+            Err(Bad::Gone) => Err(End::Gone),
+            Err(Bad::TooLong) => Err(End::Close(4413, "frame too large")),
+            Err(Bad::NotUtf8) => Err(End::Close(4400, "not UTF-8")),
+            Err(Bad::Protocol) => Err(End::Close(1002, "not as RFC 6455 says")),
         }
     }
 
@@ -488,13 +559,12 @@ impl Session {
     }
 
     /// Sends what has changed since the cursor.
-    async fn flush(&mut self) -> Result<(), End> {
+    async fn flush(&mut self, now: Instant) -> Result<(), End> {
         if let Some(watch) = &mut self.watch {
-            watch.flush();
+            watch.flush(now);
         }
-        let start = Instant::now();
         self.pump().await?;
-        self.app.metrics.flush.observe(start.elapsed().as_micros() as u64, &DELAYS);
+        self.app.metrics.flush.observe(now.elapsed().as_micros() as u64, &DELAYS);
         Ok(())
     }
 
@@ -502,7 +572,7 @@ impl Session {
     async fn pump(&mut self) -> Result<(), End> {
         while let Some(out) = self.watch.as_mut().and_then(|watch| watch.next()) {
             self.quiet = false;
-            self.deliver(Message::Text(out.text.clone())).await?;
+            self.deliver(out.text.wire()).await?;
             out.observe(&self.app);
         }
         Ok(())
@@ -515,14 +585,14 @@ impl Session {
             return Err(End::Close(4408, "no answer to pings"));
         }
         self.unanswered += 1;
-        self.deliver(Message::Ping(bytes::Bytes::new())).await?;
+        self.deliver(&ws::ping()).await?;
         if let Some(watch) = &mut self.watch {
             watch.regroup();
         }
         self.pump().await?;
         if std::mem::replace(&mut self.quiet, true) {
             let cursor = self.watch.as_mut().and_then(|watch| watch.cursor());
-            self.send(cursor.map_or_else(|| Utf8Bytes::from_static("{\"t\":\"ping\"}"), |out| out.text)).await?;
+            self.send(cursor.map_or_else(|| "{\"t\":\"ping\"}".into(), |out| out.text)).await?;
             self.quiet = true;
         }
         Ok(())
@@ -537,26 +607,28 @@ impl Session {
         Err(End::Close(1001, "going away"))
     }
 
-    async fn send(&mut self, text: Utf8Bytes) -> Result<(), End> {
+    async fn send(&mut self, text: Text) -> Result<(), End> {
         self.quiet = false;
-        let length = text.len() as u64;
-        self.deliver(Message::Text(text)).await?;
+        self.deliver(text.wire()).await?;
         self.app.metrics.frames.fetch_add(1, Relaxed);
-        self.app.metrics.bytes.fetch_add(length, Relaxed);
+        self.app.metrics.bytes.fetch_add(text.len() as u64, Relaxed);
         Ok(())
     }
 
-    async fn deliver(&mut self, message: Message) -> Result<(), End> {
-        let mut sending = pin!(self.socket.send(message));
-        // Most often the socket takes it at once, and nothing has to be timed.
-        let sent = match poll_immediate(sending.as_mut()).await {
-            Some(sent) => sent,
-            None => tokio::select! {
-                sent = timeout(self.app.config.stall, sending) => sent.map_err(|_| SLOW)?,
-                () = given_up(&self.app) => return Err(End::Gone),
-            },
-        };
-        sent.map_err(|_| End::Gone)
+    async fn deliver(&mut self, wire: &Bytes) -> Result<(), End> {
+        // Most often the kernel takes it at once, and nothing has to be timed.
+        match self.socket.write(wire).map_err(|_| End::Gone)? {
+            true => Ok(()),
+            false => Box::pin(self.delivered()).await,
+        }
+    }
+
+    /// Waits for a client that is slow.
+    async fn delivered(&mut self) -> Result<(), End> {
+        tokio::select! {
+            sent = timeout(self.app.config.stall, self.socket.flushed()) => sent.map_err(|_| SLOW)?.map_err(|_| End::Gone),
+            () = given_up(&self.app) => Err(End::Gone),
+        }
     }
 }
 
@@ -564,16 +636,4 @@ impl Session {
 async fn given_up(app: &App) {
     stopped(&mut app.stop.clone()).await;
     sleep(LAST_GOODBYE).await;
-}
-
-/// Bytes that are no WebSocket, or a frame beyond the hard limit.
-fn broken(error: &axum::Error) -> End {
-    let text = error.to_string();
-    if text.contains("too long") || text.contains("too big") {
-        End::Close(4413, "frame too large")
-    } else if text.contains("UTF-8") || text.contains("utf-8") {
-        End::Close(4400, "not UTF-8")
-    } else {
-        End::Gone
-    }
 }

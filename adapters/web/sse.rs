@@ -141,7 +141,7 @@ impl Stream {
             let is_behind = *self.head.borrow_and_update() > self.watch.rev();
             if is_behind && now >= self.tick {
                 self.tick = now + self.me.app.config.flush_every;
-                self.watch.flush();
+                self.watch.flush(now);
                 continue;
             }
             let wake = if is_behind { self.tick.min(comment) } else { comment };
@@ -160,13 +160,13 @@ impl Stream {
     }
 
     fn event(&self, out: &Out) -> Bytes {
-        let mut text = String::with_capacity(out.text.len() + 64);
+        let mut text = String::with_capacity(64);
         let _ = writeln!(text, "event: {}", out.event);
         if let Some(rev) = out.cursor {
             let _ = writeln!(text, "id: {}.{rev}", self.me.app.port.epoch());
         }
-        let _ = write!(text, "data: {}\n\n", out.text.as_str());
-        text.into()
+        text.push_str("data: ");
+        [text.as_bytes(), out.text.as_bytes(), b"\n\n"].concat().into()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::auth::{Principal, Reads};
 use crate::command::{Pick, Sub, Wanted};
 use crate::lane::{self, Behind, FRAME, Fields, Lane, Lens, Watched, push_items};
 use crate::problem::{Kind, Problem};
-use axum::extract::ws::Utf8Bytes;
+use crate::ws::Text;
 use lamplighter_model::Time;
 use lamplighter_port::{Item, Scope, Selector, Tap, push_json_string};
 use serde_json::json;
@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
+use tokio::time::Instant;
 
 /// Frames of one flush before the client's own frames get their turn.
 const BURST: usize = 32;
@@ -24,7 +25,7 @@ const GET: usize = 100;
 
 /// A frame on its way to a reader.
 pub(crate) struct Out {
-    pub text: Utf8Bytes,
+    pub text: Text,
     /// Its type.
     pub event: &'static str,
     /// The cursor that it carries.
@@ -33,7 +34,7 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    fn new(event: &'static str, text: impl Into<Utf8Bytes>) -> Self {
+    fn new(event: &'static str, text: impl Into<Text>) -> Self {
         Self { text: text.into(), event, cursor: None, changes: None }
     }
 
@@ -58,8 +59,9 @@ pub(crate) struct Watch {
     told: u64,
     lane: Option<Arc<Lane>>,
     todo: VecDeque<Todo>,
-    /// Frames that the flush under way may still have.
+    /// Frames that the flush under way may still have, and when it began.
     left: usize,
+    now: Instant,
 }
 
 #[derive(Clone)]
@@ -97,7 +99,18 @@ struct Snap {
 
 impl Watch {
     pub(crate) fn new(app: Arc<App>, reader: Arc<Reader>, principal: Principal) -> Self {
-        Self { app, reader, principal, subs: Vec::new(), rev: 0, told: 0, lane: None, todo: VecDeque::new(), left: 0 }
+        Self {
+            app,
+            reader,
+            principal,
+            subs: Vec::new(),
+            rev: 0,
+            told: 0,
+            lane: None,
+            todo: VecDeque::new(),
+            left: 0,
+            now: Instant::now(),
+        }
     }
 
     pub(crate) fn principal(&self) -> &Principal {
@@ -115,8 +128,8 @@ impl Watch {
     }
 
     /// What has changed since may be handed out now.
-    pub(crate) fn flush(&mut self) {
-        self.left = BURST;
+    pub(crate) fn flush(&mut self, now: Instant) {
+        (self.left, self.now) = (BURST, now);
     }
 
     /// The next frame that the reader is owed, if there is one now.
@@ -167,7 +180,7 @@ impl Watch {
         while self.left > 0 {
             self.left -= 1;
             let lane = self.lane.as_ref()?;
-            match lane.since(&self.app.port, self.rev, &self.app.metrics) {
+            match lane.since(&self.app.port, self.rev, self.now, &self.app.metrics) {
                 Ok(frame) => {
                     if !frame.more {
                         self.left = 0;
@@ -189,12 +202,10 @@ impl Watch {
         self.rev = frame.to;
         self.reader.rev.store(frame.to, Relaxed);
         self.reader.conflated.fetch_add(frame.conflated as u64, Relaxed);
-        if frame.items == 0 {
-            return None;
-        }
+        let text = frame.text.clone()?;
         self.told = frame.to;
         Some(Out {
-            text: frame.text.clone(),
+            text,
             event: "upd",
             cursor: Some(frame.to),
             changes: Some((frame.items, frame.conflated, frame.oldest)),
@@ -296,7 +307,7 @@ impl Watch {
         }
         self.todo.push_back(Todo::Join(Box::new(new), rev));
         // What has changed since the snapshot would else wait for the next change.
-        self.flush();
+        self.flush(Instant::now());
         Ok(())
     }
 
@@ -321,7 +332,7 @@ impl Watch {
         self.todo.push_back(Todo::Text(Out::new("ok", ok.to_string())));
         self.todo.push_back(Todo::Snap(self.snapshot(&sub, &more, items, VecDeque::new(), rev)));
         self.todo.push_back(Todo::Join(Box::new(sub), rev));
-        self.flush();
+        self.flush(Instant::now());
         Ok(())
     }
 
@@ -600,7 +611,7 @@ impl Watch {
 
     /// The next `snap` frame; the last one has the cursor.
     fn snap(&mut self, snap: &mut Snap) -> Out {
-        let mut text = String::from("{\"t\":\"snap\",\"sub\":");
+        let mut text = Text::begin("{\"t\":\"snap\",\"sub\":");
         push_json_string(&mut text, &snap.sub);
         text.push_str(",\"items\":[");
         let lens = Lens { packages: self.app.port.packages(), reads: &snap.reads, parts: &snap.parts };
@@ -619,11 +630,11 @@ impl Watch {
         self.app.metrics.items.fetch_add(pushed as u64, Relaxed);
         if snap.at < snap.items.len() || !snap.absent.is_empty() {
             text.push_str("],\"more\":true}");
-            return Out::new("snap", text);
+            return Out::new("snap", Text::seal(text));
         }
         let _ = write!(text, "],\"more\":false,\"cursor\":\"{}\"}}", self.cursor_text(snap.rev));
         self.told = self.told.max(snap.rev);
-        Out { cursor: Some(snap.rev), ..Out::new("snap", text) }
+        Out { cursor: Some(snap.rev), ..Out::new("snap", Text::seal(text)) }
     }
 
     /// What these subscriptions watch together, if there are any.

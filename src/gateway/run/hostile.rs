@@ -247,7 +247,7 @@ fn feed_clients_that_break_the_rules_are_closed_and_others_go_on() {
         (&[0x81, 0x82], b"\xff\xfe", Some(4400)),
         (&[0x81, 0x84], b"nope", Some(4400)),
         (&[0x82, 0x81], b"x", Some(4400)),
-        (&[0xf1, 0x81], b"x", None),
+        (&[0xf1, 0x81], b"x", Some(1002)),
     ];
     for (header, payload, code) in cases {
         let mut rude = feed(gateway.web);
