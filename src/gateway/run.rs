@@ -341,6 +341,7 @@ fn restore(
                 unwanted += u64::from(!remote.as_mut().is_some_and(|remote| remote.restore(now, record)));
                 return;
             }
+            remote.iter_mut().for_each(|remote| remote.found(&record));
             let owner = usize::from(Slot::of(record.resource()).shard(config.shards));
             batches[owner].push(record);
             if batches[owner].len() == BATCH {

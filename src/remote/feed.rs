@@ -1,18 +1,21 @@
 //! What a dialog has learned, on its way to the bus: one publication a notifier, newest state next.
 
 use super::wish::alone;
-use super::{AGAIN, Remote, Task};
+use super::{AGAIN, Due, Remote, Task};
 use bytes::Bytes;
 use lamplighter_model::{
     Answer, Command, EntityTag, OwnedAction, OwnedContent, PackageId, PublishCommand, PublishError, PublishedLease,
-    Rendering, Time, View,
+    Record, Rendering, Time, View,
 };
 use lamplighter_sip::client::SubscriptionId;
 use lamplighter_sip::wire::Uri;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How the names of our sources on the bus begin.
+const SOURCE: &str = "remote:";
 /// A NOTIFY may come before the answer that says how long it holds: until then, so long.
 const UNTOLD: Duration = Duration::from_secs(64);
 /// A publication of the bus is renewed when the subscription's lease has moved by more than this.
@@ -48,7 +51,86 @@ enum Wants {
     Withdraw,
 }
 
+/// A publication of ours that the bus has kept over a restart: whose state, which, and its source.
+pub(crate) type Leftover = (Arc<str>, PackageId, Arc<str>);
+/// Whether its withdrawal is under way.
+pub(crate) type Flies = bool;
+
 impl Remote {
+    /// The bus has kept this over a restart. What is ours of it is withdrawn unless it is said again; comes after all
+    /// [`Self::restore`], before [`Self::resume`].
+    pub fn found(&mut self, record: &Record) {
+        if let Record::Publication(one) = record
+            && one.source.starts_with(SOURCE)
+            && let Some(package) = self.config.packages.find(one.package.as_bytes())
+        {
+            self.leftovers.insert((one.resource.clone(), package, one.source.clone()), false);
+        }
+    }
+
+    /// What the notifiers of a dialog said before a restart, and have not said again, leaves the bus.
+    pub(crate) fn discard(&mut self, id: SubscriptionId) {
+        let Some(line) = self.lines.get(&id).filter(|_| !self.leftovers.is_empty()) else { return };
+        let Some(local) = &line.local else { return };
+        let (package, name) = (line.wish.package, source(&line.wish, 0));
+        let fork = |source: &str| source.strip_prefix(&*name).is_some_and(|rest| rest.is_empty() || is_fork(rest));
+        let all = self.leftovers.range((local.clone(), package, name.clone())..);
+        let all = all
+            .map(|(leftover, _)| leftover)
+            .take_while(|(resource, one, source)| resource == local && *one == package && source.starts_with(&*name));
+        let all: Vec<_> = all.filter(|(_, _, source)| fork(source)).cloned().collect();
+        all.into_iter().for_each(|leftover| self.wait(Task::Discard(leftover)));
+    }
+
+    /// The same for what nobody has wanted since: of dialogs that go on, their notifiers will say it again.
+    pub(crate) fn discard_unclaimed(&mut self) {
+        self.restored.clear();
+        let mut claimed = BTreeSet::new();
+        for line in self.lines.values().filter(|line| line.restored.is_some()) {
+            if let Some(local) = &line.local {
+                claimed.insert((local.clone(), line.wish.package, source(&line.wish, 0)));
+            }
+        }
+        let plain = |source: &Arc<str>| match source.rfind(" #") {
+            Some(at) if is_fork(&source[at..]) => source[..at].into(),
+            _ => source.clone(),
+        };
+        let is_claimed =
+            |(resource, package, source): &Leftover| claimed.contains(&(resource.clone(), *package, plain(source)));
+        let all: Vec<_> = self.leftovers.keys().filter(|one| !is_claimed(one)).cloned().collect();
+        all.into_iter().for_each(|leftover| self.wait(Task::Discard(leftover)));
+    }
+
+    pub(crate) fn discard_question(&mut self, leftover: &Leftover) -> Option<(Arc<str>, Command)> {
+        // It may have been said again, or be on its way out already.
+        let flies = self.leftovers.get_mut(leftover).filter(|flies| !**flies)?;
+        *flies = true;
+        let (resource, package, source) = leftover;
+        let command = PublishCommand {
+            resource: resource.clone(),
+            package: *package,
+            action: OwnedAction::Put(source.clone(), OwnedContent::Document { format: 0, body: Bytes::new() }),
+            expires: Some(Duration::ZERO),
+            from: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        Some((resource.clone(), Command::Publish(Box::new(command))))
+    }
+
+    /// When to ask again; `None`: not at all.
+    pub(crate) fn discarded(&mut self, leftover: &Leftover, answer: Option<Answer>) -> Option<Duration> {
+        match answer {
+            Some(Answer::Published(Err(PublishError::NotStored | PublishError::TooMany(_)))) | None => {
+                self.leftovers.insert(leftover.clone(), false);
+                Some(AGAIN)
+            }
+            // Refused, because it is not there any more.
+            Some(_) => {
+                self.leftovers.remove(leftover);
+                None
+            }
+        }
+    }
+
     /// There is a new state for the bus, if it may be there.
     pub(crate) fn put(&mut self, id: SubscriptionId, fork: u32) {
         let Some(line) = self.lines.get_mut(&id) else { return };
@@ -117,7 +199,15 @@ impl Remote {
         let package = self.lines.get(&id).map(|line| line.wish.package);
         let lease = until.since(now).max(package.map(least).unwrap_or_default());
         let feed = self.feed(id, fork).filter(|feed| !feed.flies)?;
+        let leftover = (feed.resource.clone(), feed.package, feed.source.clone());
+        let left = self.leftovers.get(&leftover).copied();
+        let feed = self.feed(id, fork)?;
         let action = match (feed.wants, feed.tag, body) {
+            // What was said before a restart is being withdrawn: that comes first.
+            (Wants::Put, _, Some(_)) if left == Some(true) => {
+                self.due.insert((now + AGAIN, Due::Ask(Task::Feed(id, fork))));
+                return None;
+            }
             (Wants::Put, _, Some((format, body))) => {
                 OwnedAction::Put(feed.source.clone(), OwnedContent::Document { format, body })
             }
@@ -132,6 +222,7 @@ impl Remote {
             }
         };
         (feed.wants, feed.flies) = (Wants::Nothing, true);
+        let said = matches!(action, OwnedAction::Put(..));
         let withdraws = matches!(action, OwnedAction::Withdraw(_));
         feed.until = now + lease;
         let command = PublishCommand {
@@ -141,7 +232,11 @@ impl Remote {
             expires: (!withdraws).then_some(lease),
             from: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        Some((feed.resource.clone(), Command::Publish(Box::new(command))))
+        let resource = feed.resource.clone();
+        if said {
+            self.leftovers.remove(&leftover);
+        }
+        Some((resource, Command::Publish(Box::new(command))))
     }
 
     /// The newest state of a notifier as a whole document: partial ones could not be skipped.
@@ -211,6 +306,11 @@ impl Remote {
     }
 }
 
+/// Whether this is how the name of a source goes on that is not the first notifier of its dialog.
+fn is_fork(rest: &str) -> bool {
+    rest.strip_prefix(" #").is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The name of the source on the bus: the same after a restart.
 fn source(wish: &lamplighter_model::RemoteWish, fork: u32) -> Arc<str> {
     let plain = |uri: &str| {
@@ -221,7 +321,7 @@ fn source(wish: &lamplighter_model::RemoteWish, fork: u32) -> Arc<str> {
             if uri.user.is_empty() { host } else { format!("{}@{host}", text(uri.user)) }
         })
     };
-    let mut name = format!("remote:{}", plain(wish.target.as_deref().unwrap_or(&wish.resource)).unwrap_or_default());
+    let mut name = format!("{SOURCE}{}", plain(wish.target.as_deref().unwrap_or(&wish.resource)).unwrap_or_default());
     if let Some(proxy) = wish.outbound_proxy.as_deref().and_then(plain) {
         name.push_str(" by ");
         name.push_str(&proxy);

@@ -19,7 +19,7 @@ pub use settings::{MOST_RULES, Rule, Settings, Watched};
 pub use wish::is_uri;
 
 use export::{Export, ExportKey};
-use feed::Feed;
+use feed::{Feed, Flies, Leftover};
 use lamplighter_model::{
     Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
 };
@@ -37,8 +37,12 @@ const ASKED: usize = 64;
 const AGAIN: Duration = Duration::from_secs(1);
 /// A subscription that has ended and is being begun again keeps its state on the bus so long.
 const GRACE: Duration = Duration::from_secs(10);
-/// Subscriptions that a restart has found are refreshed one by one, so long apart.
+/// Subscriptions that a restart has found are refreshed one by one, so long apart,
 const PACE: Duration = Duration::from_millis(10);
+/// or closer, so that all have had their turn by then,
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// but never closer than this.
+const HURRY: Duration = Duration::from_millis(1);
 
 /// Something to do at a time.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -49,6 +53,10 @@ enum Due {
     Grace(SubscriptionId),
     /// This dialog, which is from before a restart, is to be refreshed.
     Renew(SubscriptionId),
+    /// What this dialog's notifiers said before a restart, and have not said again since.
+    Unconfirmed(SubscriptionId),
+    /// Whoever wanted something before a restart has had time to say so again.
+    Claimed,
     /// The shard may be asked again.
     Ask(Task),
 }
@@ -60,6 +68,8 @@ enum Task {
     Feed(SubscriptionId, u32),
     /// For the state to publish elsewhere.
     Export(ExportKey),
+    /// To let go of what somebody said before a restart.
+    Discard(Leftover),
 }
 
 /// The machine.
@@ -74,6 +84,8 @@ pub struct Remote {
     lines: BTreeMap<SubscriptionId, Line>,
     /// Publications on the bus that have nobody behind them any more and are being withdrawn.
     orphans: BTreeMap<(SubscriptionId, u32), Feed>,
+    /// What is on the bus from before a restart, and nobody has said again since.
+    leftovers: BTreeMap<Leftover, Flies>,
     exports: BTreeMap<ExportKey, Export>,
     published: BTreeMap<PublicationId, ExportKey>,
     due: BTreeSet<(Time, Due)>,
@@ -82,8 +94,11 @@ pub struct Remote {
     waiting: VecDeque<Task>,
     next_ask: u64,
     saves: u64,
-    restored: BTreeSet<SubscriptionId>,
-    renewals: u32,
+    /// Dialogs from before a restart that nobody has wanted since, and when their leases end.
+    restored: BTreeMap<SubscriptionId, Time>,
+    /// When the next of those that are wanted is refreshed.
+    renewal: Time,
+    resumed: bool,
     stopping: bool,
 }
 
@@ -99,6 +114,7 @@ impl Remote {
             next_sub: 1,
             lines: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            leftovers: BTreeMap::new(),
             exports: BTreeMap::new(),
             published: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -106,8 +122,9 @@ impl Remote {
             waiting: VecDeque::new(),
             next_ask: 1,
             saves: 0,
-            restored: BTreeSet::new(),
-            renewals: 0,
+            restored: BTreeMap::new(),
+            renewal: now,
+            resumed: false,
             stopping: false,
         }
     }
@@ -123,7 +140,7 @@ impl Remote {
         }
         let usage = self.agent.restore(now, key, standing, &mut self.told);
         if let Some(client::Usage::Subscription(id)) = usage {
-            self.restored.insert(id);
+            self.restored.insert(id, until);
         }
         usage.is_some()
     }
@@ -134,7 +151,20 @@ impl Remote {
             // What the configuration cannot have was refused when it was read; without room it is told by its absence.
             let _ = self.subscribe(now, wish, local, true);
         }
-        self.restored.clear();
+        // Those whose leases end first are the first.
+        let mut due: Vec<_> = self.lines.iter().filter_map(|(id, line)| Some((line.restored?, *id))).collect();
+        due.sort_unstable();
+        let pace = (CATCH_UP / u32::try_from(due.len()).unwrap_or(u32::MAX).max(1)).clamp(HURRY, PACE);
+        for (_, id) in due {
+            self.renew(now, id, pace);
+        }
+        self.due.insert((now + self.settings.agent.pace.claim, Due::Claimed));
+        self.resumed = true;
+    }
+
+    fn renew(&mut self, now: Time, id: SubscriptionId, pace: Duration) {
+        self.renewal = self.renewal.max(now) + pace;
+        self.due.insert((self.renewal, Due::Renew(id)));
     }
 
     /// Applies one input; what must be done about it lands in `out`.
@@ -233,11 +263,12 @@ impl Remote {
             Event::Subscribed { id, .. } => self.prolong(now, id),
             Event::Notified { id, fork, notification } => self.notified(now, id, fork, notification),
             Event::ForkEnded { id, fork } => self.forget(id, fork),
-            Event::SubscriptionLost { id, state: State::Retrying, .. } => {
-                self.due.insert((now + GRACE, Due::Grace(id)));
-            }
+            Event::SubscriptionLost { id, state: State::Retrying, .. } => self.lost(now, id),
             Event::SubscriptionLost { id, .. } => self.forget_all(id),
-            Event::Unsubscribed { id } => self.ended(id),
+            Event::Unsubscribed { id } => {
+                self.restored.remove(&id);
+                self.ended(id);
+            }
             Event::Published { id, .. } => self.published(id),
             Event::Withdrawn { id } => _ = self.published.remove(&id),
             // What else publications do is read from the agent when somebody asks.
@@ -269,8 +300,14 @@ impl Remote {
             let Some((_, due)) = self.due.pop_first() else { return };
             match due {
                 Due::Linger(id) => self.leave(now, id),
-                Due::Grace(id) => self.give_up(id),
-                Due::Renew(id) => self.agent.retry(now, id, &mut self.told),
+                Due::Grace(id) => self.give_up(now, id),
+                // It may have had its turn for another reason.
+                Due::Renew(id) if self.lines.get(&id).is_some_and(|line| line.restored.is_some()) => {
+                    self.agent.retry(now, id, &mut self.told);
+                }
+                Due::Renew(_) => {}
+                Due::Unconfirmed(id) => self.discard(id),
+                Due::Claimed => self.discard_unclaimed(),
                 Due::Ask(task) => self.waiting.push_back(task),
             }
         }
@@ -284,6 +321,7 @@ impl Remote {
             let question = match &task {
                 Task::Feed(id, fork) => self.feed_question(now, *id, *fork),
                 Task::Export(key) => self.export_question(key),
+                Task::Discard(leftover) => self.discard_question(leftover),
             };
             let Some((resource, command)) = question else { continue };
             let number = self.next_ask;
@@ -298,6 +336,7 @@ impl Remote {
         let again = match &task {
             Task::Feed(id, fork) => self.feed_answered(now, *id, *fork, answer),
             Task::Export(key) => self.export_answered(now, key, answer),
+            Task::Discard(leftover) => self.discarded(leftover, answer),
         };
         match again {
             Some(Duration::ZERO) => self.waiting.push_back(task),
@@ -313,5 +352,7 @@ fn send(out: &mut Outbox, flow: Flow, bytes: &[u8]) {
     out.send(flow, from);
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

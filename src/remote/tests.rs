@@ -8,10 +8,10 @@ use lamplighter_model::{
 };
 use lamplighter_sip::client::Local;
 
-const START: Time = Time::from_micros(1_000_000_000_000);
+pub(crate) const START: Time = Time::from_micros(1_000_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 const THEM: &str = "192.0.2.9:5060";
-const OURS: &str = "sip:1001@example.com";
+pub(crate) const OURS: &str = "sip:1001@example.com";
 
 struct Bench {
     remote: Remote,
@@ -23,8 +23,41 @@ struct Bench {
     saved: BTreeMap<u32, Record>,
 }
 
-fn packages() -> Packages {
+pub(crate) fn packages() -> Packages {
     Packages::new(lamplighter_packages::packages(&lamplighter_packages::Config::default()), |_, expires| expires)
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        revision: 1,
+        shards: 1,
+        server: "Test".into(),
+        addresses: Addresses::new(["example.com"], [], []),
+        listeners: Vec::new(),
+        access: Access::default(),
+        packages: packages(),
+        profiles: Profiles::default(),
+        timers: model::Timers::default(),
+        notify: model::Notify::default(),
+        limits: model::Limits::default(),
+        overload: model::Overload::default(),
+        store: None,
+    }
+}
+
+pub(crate) fn settings() -> Settings {
+    let agent = client::Settings {
+        address: "sip:lamplighter@example.com".into(),
+        locals: vec![Local {
+            transport: Transport::Udp,
+            listener: 0,
+            sent_by: "192.0.2.1:5070".into(),
+            contact: "sip:lamplighter@192.0.2.1:5070".into(),
+        }],
+        store: true,
+        ..client::Settings::default()
+    };
+    Settings { agent, ..Settings::default() }
 }
 
 fn wish(subscriber: Option<&str>) -> RemoteWish {
@@ -42,7 +75,7 @@ fn wish(subscriber: Option<&str>) -> RemoteWish {
     }
 }
 
-fn document(version: u32, kind: &str, calls: &[(&str, &str)]) -> String {
+pub(crate) fn document(version: u32, kind: &str, calls: &[(&str, &str)]) -> String {
     let calls = calls.iter().map(|(id, state)| format!("<dialog id=\"{id}\"><state>{state}</state></dialog>"));
     format!(
         "<?xml version=\"1.0\"?><dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"{version}\" \
@@ -57,35 +90,9 @@ fn header<'a>(message: &'a str, name: &str) -> &'a str {
 
 impl Bench {
     fn new(change: impl FnOnce(&mut Settings)) -> Self {
-        let config = Config {
-            revision: 1,
-            shards: 1,
-            server: "Test".into(),
-            addresses: Addresses::new(["example.com"], [], []),
-            listeners: Vec::new(),
-            access: Access::default(),
-            packages: packages(),
-            profiles: Profiles::default(),
-            timers: model::Timers::default(),
-            notify: model::Notify::default(),
-            limits: model::Limits::default(),
-            overload: model::Overload::default(),
-            store: None,
-        };
-        let agent = client::Settings {
-            address: "sip:lamplighter@example.com".into(),
-            locals: vec![Local {
-                transport: Transport::Udp,
-                listener: 0,
-                sent_by: "192.0.2.1:5070".into(),
-                contact: "sip:lamplighter@192.0.2.1:5070".into(),
-            }],
-            store: true,
-            ..client::Settings::default()
-        };
-        let mut settings = Settings { agent, most: 8, linger: SECOND * 30, ..Settings::default() };
+        let mut settings = Settings { most: 8, linger: SECOND * 30, ..settings() };
         change(&mut settings);
-        let remote = Remote::new(Arc::new(config), settings, Seed(1, 2), START);
+        let remote = Remote::new(Arc::new(config()), settings, Seed(1, 2), START);
         Self { remote, now: START, sent: VecDeque::new(), asks: VecDeque::new(), saved: BTreeMap::new() }
     }
 

@@ -1,7 +1,7 @@
 //! Internal subscriptions, and the dialogs that they share.
 
 use super::feed::Feed;
-use super::{Due, PACE, Remote, Task};
+use super::{Due, GRACE, PACE, Remote, Task};
 use bytes::Bytes;
 use lamplighter_model::package::{AnyFact, AnyPackage, Reading, Sourced, Stamp};
 use lamplighter_model::remote::{RemoteDocument, RemoteRow};
@@ -61,6 +61,10 @@ pub(crate) struct Line {
     pub feeds: BTreeMap<u32, Feed>,
     anew: Time,
     linger: Option<Time>,
+    /// Until when what it said before its subscription was lost counts.
+    grace: Option<Time>,
+    /// Its dialog is from before a restart, and nothing has been heard in it since; when its lease ended then.
+    pub restored: Option<Time>,
 }
 
 /// The newest document of one notifier.
@@ -143,13 +147,14 @@ impl Remote {
             feeds: BTreeMap::new(),
             anew: now,
             linger: None,
+            grace: None,
+            restored: self.restored.remove(&id),
         };
-        self.lines.insert(id, line);
-        if self.restored.remove(&id) {
-            // What its server said before the restart is known to nobody here.
-            self.renewals += 1;
-            self.due.insert((now + PACE * self.renewals, Due::Renew(id)));
+        // What its server said before the restart is known to nobody here.
+        if line.restored.is_some() && self.resumed {
+            self.renew(now, id, PACE);
         }
+        self.lines.insert(id, line);
         Ok(id)
     }
 
@@ -270,9 +275,13 @@ impl Remote {
     pub(crate) fn notified(&mut self, now: Time, id: SubscriptionId, fork: u32, notification: Notification) {
         let Notification { standing, content_type, body, order, .. } = notification;
         let Some(line) = self.lines.get_mut(&id) else { return };
-        if body.is_empty() || order == Order::Stale || standing == Standing::Terminated {
+        if fork == 0 && standing != Standing::Terminated && line.restored.take().is_some() {
+            self.due.insert((now + self.settings.agent.timers.t1 * 64, Due::Unconfirmed(id)));
+        }
+        if body.is_empty() || standing == Standing::Terminated {
             return self.prolong(now, id);
         }
+        line.grace = None;
         let package = self.config.packages.get(line.wish.package);
         let format = package.formats().iter().position(|format| format.content_type == content_type);
         let old = line.documents.remove(&fork).and_then(|old| old.fact);
@@ -294,7 +303,8 @@ impl Remote {
         let damaged = problem.is_some();
         line.documents.insert(fork, Document { at: now, content_type, body, fact, problem });
         // A partial document may be missing something that was lost on the way: RFC 4235 section 4.3 asks for all of it.
-        if order == Order::Gap && line.anew <= now {
+        // One whose version is no higher comes later all the same, by its CSeq: its notifier counts anew.
+        if matches!(order, Order::Gap | Order::Stale) && line.anew <= now {
             line.anew = now + ANEW;
             self.agent.retry(now, id, &mut self.told);
         }
@@ -316,13 +326,25 @@ impl Remote {
     pub(crate) fn forget_all(&mut self, id: SubscriptionId) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         line.documents.clear();
+        line.grace = None;
         let forks: Vec<_> = line.feeds.keys().copied().collect();
         forks.into_iter().for_each(|fork| self.withdraw(id, fork));
+        self.discard(id);
+    }
+
+    /// A subscription was lost, and may come back.
+    pub(crate) fn lost(&mut self, now: Time, id: SubscriptionId) {
+        if let Some(line) = self.lines.get_mut(&id)
+            && line.grace.is_none()
+        {
+            line.grace = Some(now + GRACE);
+            self.due.insert((now + GRACE, Due::Grace(id)));
+        }
     }
 
     /// The time in which a subscription that was lost could have come back is over.
-    pub(crate) fn give_up(&mut self, id: SubscriptionId) {
-        if self.agent.subscription(id).is_none_or(|row| row.state != State::Active) {
+    pub(crate) fn give_up(&mut self, now: Time, id: SubscriptionId) {
+        if self.lines.get(&id).is_some_and(|line| line.grace.is_some_and(|grace| grace <= now)) {
             self.forget_all(id);
         }
     }

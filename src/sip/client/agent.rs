@@ -285,8 +285,7 @@ impl Agent {
     pub fn publish(&mut self, now: Time, record: Record, out: &mut Vec<Output>) -> Option<PublicationId> {
         let identity = self.record_identity(&record);
         if let Some(&place) = self.by_identity.get(&identity)
-            && let Some(Kept { it: It::Publication(it), users, .. }) = self.kept.get_mut(place)
-            && it.is_wanted()
+            && let Some(Kept { it: It::Publication(_), users, .. }) = self.kept.get_mut(place)
         {
             *users = 1;
             self.publication_acts(now, place, out, |it, turn| it.update(record, turn));
@@ -382,6 +381,7 @@ impl Agent {
     pub fn totals(&self, now: Time) -> Totals {
         let mut totals = self.totals.clone();
         (totals.in_flight, totals.waiting) = self.servers.load();
+        (totals.kept, totals.hosts, totals.servers) = (self.kept.len(), self.hosts.len(), self.servers.len());
         totals.shun(self.servers.shunned(now));
         totals
     }

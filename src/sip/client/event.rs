@@ -314,6 +314,12 @@ pub struct Totals {
     pub failed_over: u64,
     /// NOTIFYs that were refused.
     pub refused: u64,
+    /// Subscriptions, forks and publications that are kept.
+    pub kept: usize,
+    /// Names of servers whose addresses are remembered or asked for.
+    pub hosts: usize,
+    /// Servers that are known by address.
+    pub servers: usize,
     /// Requests without an answer yet.
     pub in_flight: usize,
     /// Requests that wait for those.

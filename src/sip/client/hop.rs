@@ -92,6 +92,11 @@ impl Hosts {
         Self { all: Map::with_hasher(seed), last_query: 0 }
     }
 
+    /// How many names are known or asked for.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// The addresses of a name, for somebody who waits if they are not known.
     pub fn find(&mut self, now: Time, hop: &Hop, key: Key) -> Lookup {
         if let Some(target) = hop.literal() {
@@ -168,6 +173,11 @@ impl Servers {
     /// All work so far.
     pub fn new(seed: Seed) -> Self {
         Self { all: Map::with_hasher(seed) }
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// Whether a request may be sent now.

@@ -157,7 +157,8 @@ impl Publication {
         [due, self.found.map(|(by, _)| by)].into_iter().flatten().min()
     }
 
-    /// The record is now this one. The same content again is no change.
+    /// The record is now this one. The same content again is no change. One that is on its way out stays: its removal
+    /// and a PUBLISH beside it could arrive in any order.
     pub fn update(&mut self, record: Record, turn: &mut Turn<'_>) {
         let same = match self.found.take() {
             Some((_, held)) => held == print(&record),
@@ -167,7 +168,13 @@ impl Publication {
             self.lease = turn.settings.pace.lease(record.expires);
         }
         self.record = record;
-        if !same {
+        if !std::mem::replace(&mut self.wanted, true) {
+            self.removals = 0;
+            self.dirty = true;
+            if let Phase::Held { .. } | Phase::Paused { .. } = self.phase {
+                self.act(turn);
+            }
+        } else if !same {
             self.changed(turn);
         }
     }
@@ -283,7 +290,13 @@ impl Publication {
                 self.send_again(asked, turn);
             }
             (_, 423) if self.raise(duration(Name::MinExpires).unwrap_or_default()) => self.send_again(asked, turn),
+            (Asked::Remove, 200..300 | 412 | 404) if self.wanted => {
+                self.tag = None;
+                turn.save();
+                self.send(Asked::Initial, turn);
+            }
             (Asked::Remove, 200..300 | 412 | 404) => self.end(turn),
+            (Asked::Remove, _) if self.wanted => self.fail(Cause::Status(status), duration(Name::RetryAfter), turn),
             (Asked::Remove, _) => self.remove_later(duration(Name::RetryAfter), turn),
             (_, 200..300) => {
                 let lease = duration(Name::Expires).unwrap_or(self.lease).min(self.lease);
@@ -310,6 +323,8 @@ impl Publication {
             }
             (Asked::Refresh | Asked::Modify, 412) => {
                 self.tag = None;
+                // What a 423 has asked for once need not hold for ever.
+                self.lease = turn.settings.pace.lease(self.record.expires);
                 turn.save();
                 if self.found.is_some() {
                     // What it said is gone with the process that knew; whoever wants it will say it again.
@@ -337,7 +352,7 @@ impl Publication {
         turn.report(Event::Answered { usage: Usage::Publication(self.id), status: self.last_status });
         let pause = not_before.map(|at| at.since(turn.now));
         match (asked, self.wanted) {
-            (Asked::Remove, _) => self.remove_later(pause, turn),
+            (Asked::Remove, false) => self.remove_later(pause, turn),
             (_, false) if self.tag.is_some() => self.remove_later(pause, turn),
             // Whether it got there is not known; without a tag it can only expire.
             (_, false) => self.end(turn),

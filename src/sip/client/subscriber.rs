@@ -177,6 +177,8 @@ pub struct Subscription {
     failures: u32,
     raises: u8,
     refusals: u8,
+    /// The lease has been renewed in this process.
+    renewed: bool,
     sent: u64,
     /// NOTIFYs accepted in this dialog.
     heard: u64,
@@ -217,6 +219,7 @@ impl Subscription {
             failures: 0,
             raises: 0,
             refusals: 0,
+            renewed: false,
             sent: 0,
             heard: 0,
             notifies: 0,
@@ -325,9 +328,10 @@ impl Subscription {
         }
     }
 
-    /// Whether a NOTIFY should have come in this process: a dialog from an earlier one had its first there.
+    /// Whether a NOTIFY should have come in this process: a dialog from an earlier one had its first there, and must
+    /// have another when it is renewed.
     fn awaits_first(&self) -> bool {
-        self.serial > 0 && self.dialog.notified.is_none()
+        (self.serial > 0 || self.renewed) && self.dialog.notified.is_none()
     }
 
     /// Somebody wants what a restart has found.
@@ -340,6 +344,9 @@ impl Subscription {
     pub fn retry(&mut self, turn: &mut Turn<'_>) {
         match self.phase {
             Phase::Stopped | Phase::Waiting { .. } => {
+                if self.phase == Phase::Stopped {
+                    (self.state, self.cause) = (State::Pending, None);
+                }
                 self.failures = 0;
                 self.ask(turn);
             }
@@ -440,7 +447,7 @@ impl Subscription {
                 self.learn(answer, answer.first(Name::To), true);
                 let lease = seconds(Name::Expires).unwrap_or(self.lease).min(self.lease);
                 if matches!(self.phase, Phase::Refreshing { .. }) {
-                    self.failures = 0;
+                    (self.failures, self.renewed) = (0, true);
                 }
                 (self.raises, self.redirections) = (0, 0);
                 if lease.is_zero() {
@@ -449,7 +456,7 @@ impl Subscription {
                 self.run(turn.now + lease, turn);
                 turn.save();
                 self.cause = None;
-                if self.state == State::Retrying {
+                if self.state != State::Active {
                     self.state = State::Pending;
                 }
                 if self.fork.is_none() {
@@ -465,6 +472,10 @@ impl Subscription {
                 let Some(to) = to else { return self.give_way(Cause::Status(status), retry_after, turn) };
                 self.redirections += 1;
                 self.redirected = Some(to);
+                if self.dialog.remote.is_some() {
+                    // There was a subscription, and it is not here any more.
+                    self.lose(State::Retrying, Cause::Status(status), Some(turn.now), turn);
+                }
                 self.begin(turn);
             }
             (Phase::Asking { .. } | Phase::Refreshing { .. }, 423) => {
@@ -564,7 +575,8 @@ impl Subscription {
             (Some(old), Some(new)) if new - old == 1 => Order::Next,
             (Some(_), Some(_)) => Order::Gap,
         };
-        self.dialog.version = found.max(*version);
+        // What comes later by its CSeq is newer, whatever its version is: the notifier may have begun to count anew.
+        self.dialog.version = found.or(*version);
         self.dialog.notified = Some((known.cseq, print));
         (self.refusals, self.heard, self.notifies) = (0, self.heard + 1, self.notifies + 1);
         let text = |value: &[u8]| String::from_utf8_lossy(value).to_ascii_lowercase().into_boxed_str();
@@ -674,6 +686,8 @@ impl Subscription {
     /// Begins anew where the user said.
     fn ask(&mut self, turn: &mut Turn<'_>) {
         (self.redirected, self.redirections) = (None, 0);
+        // Another dialog, another lease: what a 423 has asked for once need not hold for ever.
+        self.lease = turn.settings.pace.lease(self.watch.expires);
         self.begin(turn);
     }
 
@@ -684,7 +698,7 @@ impl Subscription {
         }
         self.dialog = Dialog::new(self.id, turn);
         self.serial += 1;
-        (self.raises, self.heard) = (0, 0);
+        (self.raises, self.heard, self.renewed) = (0, 0, false);
         self.phase = Phase::Asking { lease: None };
         self.send(turn);
     }
@@ -813,6 +827,8 @@ impl Subscription {
             last_status: self.last_status,
             until: match self.phase {
                 Phase::Active { until, .. } | Phase::Refreshing { until } => Some(until),
+                // A NOTIFY was faster than the answer.
+                Phase::Asking { lease } => lease,
                 _ => None,
             },
             next: self.deadline(),
