@@ -290,7 +290,8 @@ impl Subscription {
     /// When [`Self::handle_timeout`] is due.
     pub fn deadline(&self) -> Option<Time> {
         let due = match self.phase {
-            Phase::Waiting { until } | Phase::Leaving { until } | Phase::Active { act_at: until, .. } => Some(until),
+            Phase::Waiting { until } | Phase::Leaving { until } => Some(until),
+            Phase::Active { until, act_at } => Some(act_at.min(until)),
             Phase::Refreshing { until } => Some(until),
             Phase::Asking { .. } | Phase::Stopped | Phase::Over => None,
         };
