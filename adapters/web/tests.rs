@@ -806,6 +806,37 @@ async fn many_clients_end_with_the_newest_of_all_and_share_frames() {
     assert!(shared > encoded, "{encoded} encoded, {shared} shared");
 }
 
+/// WS-01: whoever subscribes while changes go on ends with the newest of all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_subscribes_amid_changes_misses_no_final_state() {
+    const USERS: u64 = 37;
+    let mut rig = Rig::plain().await;
+    let mut clients = Vec::new();
+    for state in 1..=2000 {
+        rig.push(&(state % USERS).to_string(), DIALOG, Some(state));
+        if state % 25 == 0 {
+            let mut client = Client::connect(rig.address, None).await;
+            client.hello(json!({})).await;
+            // Its snapshot is taken, and told, while the changes that follow are made.
+            client.ask(json!({ "t": "sub", "sub": "main", "r": ["*"] })).await;
+            clients.push(client);
+        }
+    }
+    let address = |state: u64| format!("sip:{}@example.com", state % USERS);
+    let truth: HashMap<String, u64> = (2001 - USERS..=2000).map(|state| (address(state), state)).collect();
+    for mut client in clients {
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        while seen != truth {
+            let frame = client.next().await;
+            for item in frame["items"].as_array().into_iter().flatten() {
+                let (name, state) = (item["r"].as_str().unwrap(), item["state"]["n"].as_u64().unwrap());
+                let old = seen.insert(name.to_owned(), state);
+                assert!(old.is_none_or(|old| old < state), "twice or back: {item}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn states_over_http() {
     let mut rig = Rig::plain().await;
