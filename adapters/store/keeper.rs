@@ -247,6 +247,7 @@ impl Worker {
         self.unsynced = HashMap::new();
         self.unsynced_bytes = 0;
         self.puts = Vec::new();
+        self.count();
         self.report(|lane| &lane.written);
         *shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         shared.failing.store(false, Release);

@@ -39,7 +39,6 @@ use keeper::{Bell, Clock, Keeping, Worker};
 use lamplighter_model::{Record, Time};
 use shared::{End, Shared};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::mpsc::sync_channel;
@@ -196,7 +195,7 @@ impl Store {
         now: Clock<Time>,
         wall: Clock<Duration>,
         wakes: Vec<Bell>,
-    ) -> io::Result<(Keeper, Vec<StorePort>)> {
+    ) -> Result<(Keeper, Vec<StorePort>), OpenError> {
         assert_eq!(shards, wakes.len(), "each shard has a bell");
         let port = |end| StorePort { end, buffer: Vec::new() };
         let Some(mut backend) = self.backend else {
@@ -216,7 +215,8 @@ impl Store {
             sync_within: self.sync_within,
             kept_bytes: self.kept_bytes,
         });
-        let thread = thread::Builder::new().name("store".into()).spawn(move || worker.run())?;
+        let thread = thread::Builder::new().name("store".into()).spawn(move || worker.run());
+        let thread = thread.map_err(Fault::of(&self.path, "start a thread to write"))?;
         let ports = (0..shards).map(|shard| port(End::Thread { shared: shared.clone(), shard, now: now.clone() }));
         let ports = ports.collect();
         let monitor = Monitor { at_work: Some((shared, now)) };

@@ -2,7 +2,6 @@
 
 mod contract;
 mod damage;
-mod faults;
 mod keeping;
 mod lines;
 

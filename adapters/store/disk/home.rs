@@ -14,6 +14,8 @@ pub(crate) const FORMAT: u64 = 1;
 const LOCK: &str = "LOCK";
 pub(crate) const STORE: &str = "STORE";
 pub(crate) const SAFE: &str = "SAFE";
+/// Is there only while the disk is tried.
+const PROBE: &str = "PROBE";
 const MAGIC: &[u8; 8] = b"lampsafe";
 const SAFE_LENGTH: usize = 32;
 /// The directory of the engine.
@@ -119,6 +121,28 @@ impl Home {
             Err(error) => return Err(Fault::of(&path, "read")(error).into()),
         };
         Identity::read(&path, &String::from_utf8_lossy(&text))
+    }
+
+    /// Finds out whether the disk takes `length` bytes.
+    pub(crate) fn probe(&self, length: usize) -> Result<(), Fault> {
+        let path = self.path.join(PROBE);
+        let mut file = create(&path, true)?;
+        let zeros = [0; 64 << 10];
+        let mut write = || {
+            for _ in 0..length.div_ceil(zeros.len()) {
+                file.write_all(&zeros)?;
+            }
+            file.sync_data()
+        };
+        let result = write().map_err(Fault::of(&path, "write"));
+        self.end_probe();
+        result
+    }
+
+    /// Removes what a probe may have left behind.
+    pub(crate) fn end_probe(&self) {
+        // If it cannot be removed now, it can be the next time.
+        let _ = fs::remove_file(self.path.join(PROBE));
     }
 
     /// The file that says how far the store is safe, open for writing.

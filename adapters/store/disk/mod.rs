@@ -43,6 +43,9 @@ const MEMTABLE: u64 = 4 << 20;
 const JOURNAL: u64 = 32 << 20;
 /// So many of these may wait for fjall's thread.
 const WAITING: usize = 2;
+/// After a fault there must be so much room before anything is promised again: for a table, and some journal. Else a
+/// disk that is nearly full would fail again at once, and again.
+const ROOM: usize = 8 << 20;
 /// How long a write may wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -123,6 +126,7 @@ impl Disk {
             tracing::info!("{}: a batch that was never safe is cut off", tail.file.display());
             cut(&tail.file, tail.offset.unwrap_or(0))?;
         }
+        home.end_probe();
         let open = open(&data)?;
         let batch = open.number().map_err(|error| broken(&data, error))?;
         if batch < safe.batch {
@@ -432,6 +436,7 @@ impl Backend for Disk {
         if let Some((path, length)) = behind(&data, self.safe.batch)? {
             cut(&path, length)?;
         }
+        self.home.probe(ROOM)?;
         self.safe_file = self.home.open_safe()?;
         self.write_safe(self.safe)?;
         self.safe_file.sync_data().map_err(Fault::of(&self.home.path.join(SAFE), "sync"))?;
