@@ -13,8 +13,9 @@ use lamplighter_model::{Change, Config, PackageId, Record, ResourceId, Time};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far beyond a refreshed lease the store is told at most, so that the next refresh need not tell it again.
-pub(crate) const MOST_AHEAD: Duration = Duration::from_secs(600);
+/// How far beyond a refreshed lease the store is told at most, so that the next refresh need not tell it again. After a
+/// kill, what nobody refreshes any more may stay so much longer.
+pub(crate) const MOST_AHEAD: Duration = Duration::from_secs(64);
 
 /// How late the history is saved.
 const LATE: Duration = Duration::from_secs(30);

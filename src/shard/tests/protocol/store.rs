@@ -410,6 +410,26 @@ fn refreshes_are_recorded_seldom_and_never_too_short() {
     }
 }
 
+/// PU-04: what nobody refreshes any more after a kill is believed little longer than was promised.
+#[test]
+fn after_a_kill_a_lease_ends_about_a_minute_late_at_most() {
+    let mut gateway = Gateway::stored();
+    let mut tag = gateway.published(1, "", &dialog("a", "early"));
+    for number in 2..4 {
+        gateway.wait(SECOND * 30);
+        let mut sent = gateway.udp(OTHER, &publish(number, &if_match(&tag), ""));
+        sent.extend(gateway.save());
+        assert_eq!(status(&sent), 200);
+        tag = etag(&sent);
+    }
+    let promised = gateway.now + SECOND * 600;
+    gateway.restart(SECOND);
+    gateway.wait(promised.since(gateway.now) - SECOND);
+    assert_eq!(gateway.load().1, 1, "it is not short of its promise");
+    gateway.wait(SECOND * 66);
+    assert_eq!(gateway.load().1, 0);
+}
+
 /// A dialog that is being ended waits for the store without keeping the shard busy.
 #[test]
 fn an_unsubscription_that_waits_for_the_store_costs_nothing_meanwhile() {
