@@ -2,8 +2,9 @@
 //!
 //! The clients keep a log of what they were promised: the newest acknowledged state and entity-tag of each
 //! publication, and each acknowledged subscription with the newest CSeq and version they have seen. After each restart
-//! every promise is checked against what is served. `CRASH_KILLS=n` sets how often (20), `CRASH_SEED=n` where chance
-//! begins.
+//! every promise is checked against what is served. It dies at any moment, or as soon as a SUBSCRIBE is answered, or
+//! while a PUBLISH is answered of which a watcher has not been told: that watcher lets an earlier NOTIFY wait.
+//! `CRASH_KILLS=n` sets how often (20), `CRASH_SEED=n` where chance begins.
 
 use crate::gateway::{Gateway, PATIENCE, directory};
 use crate::phone::{Message, dialog_info, parameter};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 const PRESENTITIES: usize = 12;
 const WATCHERS: usize = 24;
+/// After so many states a publication is removed, and made anew.
+const GENERATION: u64 = 40;
 
 /// SplitMix64.
 struct Chance(u64);
@@ -40,10 +43,36 @@ struct Pending {
 struct Publisher {
     tag: Option<String>,
     /// What was said last, and what of it was acknowledged last.
-    said: u64,
-    acknowledged: u64,
+    said: Said,
+    acknowledged: Said,
     cseq: u32,
+    generation: u64,
     pending: Option<Pending>,
+    /// The gateway may have another publication of ours: the answer to a first PUBLISH was lost with it.
+    doubled: bool,
+}
+
+/// What a publisher says: the number, and whether there is a state or it is removed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    number: u64,
+    there: bool,
+}
+
+impl Said {
+    fn state(self) -> Option<u64> {
+        self.there.then_some(self.number)
+    }
+}
+
+/// When it dies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Death {
+    Anywhen,
+    /// As soon as a new subscription is answered.
+    Subscribed,
+    /// Behind the answer to a PUBLISH, before the NOTIFY that tells of it.
+    BeforeNotify,
 }
 
 /// One subscription of a watcher.
@@ -61,10 +90,10 @@ struct Watch {
     alive: bool,
     /// Its end was acknowledged.
     ended: bool,
-    notified: u32,
     version: Option<u64>,
-    /// The newest state that it was told, and whether that was in this life of the gateway.
-    shown: u64,
+    /// The newest state that it was told, what it was told last, and whether that was in this life of the gateway.
+    newest: u64,
+    shows: Option<u64>,
     told: bool,
 }
 
@@ -78,6 +107,13 @@ struct Fleet {
     watches: Vec<Watch>,
     /// NOTIFYs that came, by subscription and CSeq, as they were.
     seen: BTreeMap<(String, u32), String>,
+    /// Who answers no NOTIFY for the rest of this life.
+    silent: Option<String>,
+    /// Subscriptions of earlier lives that ended.
+    over: BTreeSet<String>,
+    /// Answers to first SUBSCRIBEs, and to PUBLISHes.
+    subscribed: u64,
+    published: u64,
     refused: BTreeSet<u16>,
 }
 
@@ -99,6 +135,10 @@ impl Fleet {
             publishers: (0..PRESENTITIES).map(|_| Publisher::default()).collect(),
             watches: Vec::new(),
             seen: BTreeMap::new(),
+            silent: None,
+            over: BTreeSet::new(),
+            subscribed: 0,
+            published: 0,
             refused: BTreeSet::new(),
         }
     }
@@ -134,13 +174,22 @@ impl Fleet {
 
     fn publish(&mut self, number: usize) {
         let publisher = &mut self.publishers[number];
-        publisher.said += 1;
+        let said = publisher.said.number + 1;
         publisher.cseq += 1;
-        let (said, cseq) = (publisher.said, publisher.cseq);
+        let cseq = publisher.cseq;
+        let there = !said.is_multiple_of(GENERATION) || publisher.doubled;
+        publisher.said = Said { number: said, there };
         let condition = publisher.tag.as_ref().map_or(String::new(), |tag| format!("SIP-If-Match: {tag}\r\n"));
-        let more = format!("{condition}Expires: 600\r\nContent-Type: application/dialog-info+xml\r\n");
-        let state = if said % 2 == 0 { "confirmed" } else { "early" };
-        let body = dialog_info(&uri(number), "c", state).replace("Ann Lee", &format!("k{said}."));
+        let (more, body) = if there {
+            let state = if said.is_multiple_of(2) { "confirmed" } else { "early" };
+            let body = dialog_info(&uri(number), &format!("c{}", publisher.generation), state)
+                .replace("Ann Lee", &format!("k{said}."));
+            (format!("{condition}Expires: 600\r\nContent-Type: application/dialog-info+xml\r\n"), body)
+        } else {
+            // A call that has ended stays ended: the next one is another.
+            publisher.generation += 1;
+            (format!("{condition}Expires: 0\r\n"), String::new())
+        };
         let pending = self.request(
             "PUBLISH",
             &uri(number),
@@ -160,7 +209,7 @@ impl Fleet {
         let (cseq, call_id) = (watch.cseq, watch.call_id.clone());
         let to = watch.remote.clone().unwrap_or(format!("<{}>", uri(watch.target)));
         let target = if watch.remote.is_some() { format!("sip:{}", self.domain) } else { uri(watch.target) };
-        let more = format!("Contact: <sip:w{index}@{}>\r\nExpires: {expires}\r\n", self.contact);
+        let more = format!("Contact: <sip:{call_id}@{}>\r\nExpires: {expires}\r\n", self.contact);
         let pending = self.request("SUBSCRIBE", &target, &to, &call_id, cseq, &more, "");
         self.watches[index].pending = Some(pending);
     }
@@ -168,7 +217,7 @@ impl Fleet {
     fn watch(&mut self) {
         let index = self.watches.len();
         let target = self.chance.below(PRESENTITIES as u64) as usize;
-        self.watches.push(Watch { target, call_id: format!("w{index}"), ..Watch::default() });
+        self.watches.push(Watch { target, call_id: format!("w{}", self.made), ..Watch::default() });
         self.subscribe(index, 600);
     }
 
@@ -183,7 +232,8 @@ impl Fleet {
             self.watch();
         }
         let index = self.chance.below(self.watches.len() as u64) as usize;
-        if self.watches[index].pending.is_none() && self.watches[index].alive {
+        let watch = &self.watches[index];
+        if watch.pending.is_none() && watch.alive && self.silent.as_ref() != Some(&watch.call_id) {
             let expires = if self.chance.below(6) == 0 { 0 } else { 600 };
             self.subscribe(index, expires);
         }
@@ -193,25 +243,9 @@ impl Fleet {
     fn listen(&mut self, time: Duration) {
         let end = Instant::now() + time;
         let mut buffer = vec![0; 65536];
+        self.socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
         loop {
-            self.socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
-            match self.socket.recv(&mut buffer) {
-                Ok(length) => {
-                    let text = std::str::from_utf8(&buffer[..length]).unwrap().to_owned();
-                    let message = Message::read(&text);
-                    match message.status() {
-                        0 => self.notified(&message, &text),
-                        status => self.answered(&message, status),
-                    }
-                }
-                // Also that nobody is there: the gateway is dead or not yet born.
-                Err(error) => {
-                    let kind = error.kind();
-                    let expected =
-                        matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::ConnectionRefused);
-                    assert!(expected, "{error}");
-                }
-            }
+            self.hear(&mut buffer);
             let now = Instant::now();
             let pending = self.publishers.iter_mut().filter_map(|one| one.pending.as_mut());
             let all = pending.chain(self.watches.iter_mut().filter_map(|one| one.pending.as_mut()));
@@ -225,6 +259,34 @@ impl Fleet {
         }
     }
 
+    /// Takes in one message; false: there is none.
+    fn hear(&mut self, buffer: &mut [u8]) -> bool {
+        match self.socket.recv(buffer) {
+            Ok(length) => {
+                let text = std::str::from_utf8(&buffer[..length]).unwrap().to_owned();
+                let message = Message::read(&text);
+                match message.status() {
+                    0 => self.notified(&message, &text),
+                    status => self.answered(&message, status),
+                }
+                true
+            }
+            // Nobody is there: the gateway is dead or not yet born.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => true,
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                false
+            }
+        }
+    }
+
+    /// Takes in all that the gateway sent before it died. None of it may be left when it lives again: who asks again
+    /// although the answer is there already would take it for the answer to that.
+    fn hear_the_rest(&mut self) {
+        let mut buffer = vec![0; 65536];
+        while self.hear(&mut buffer) {}
+    }
+
     fn answered(&mut self, answer: &Message, status: u16) {
         let branch = parameter(answer.all("Via")[0], "branch").unwrap();
         let is_it = |pending: &Option<Pending>| pending.as_ref().is_some_and(|one| one.branch == branch);
@@ -232,7 +294,14 @@ impl Fleet {
             publisher.pending = None;
             match status {
                 200 => {
-                    publisher.tag = Some(answer.header("SIP-ETag").to_owned());
+                    let there = publisher.said.there;
+                    publisher.tag = there.then(|| answer.header("SIP-ETag").to_owned());
+                    publisher.acknowledged = publisher.said;
+                    self.published += 1;
+                }
+                // The end was done, and its answer lost with the gateway.
+                412 if !publisher.said.there => {
+                    publisher.tag = None;
                     publisher.acknowledged = publisher.said;
                 }
                 503 => _ = self.refused.insert(status),
@@ -243,6 +312,7 @@ impl Fleet {
             match status {
                 200 if watch.ending => (watch.alive, watch.ended) = (false, true),
                 200 => {
+                    self.subscribed += u64::from(!watch.alive);
                     watch.alive = true;
                     watch.remote = Some(answer.header("To").to_owned());
                     watch.contact = answer.header("Contact").to_owned();
@@ -263,8 +333,14 @@ impl Fleet {
             format!("SIP/2.0 {status}\r\n{headers}Content-Length: 0\r\n\r\n")
         };
         let call_id = notify.header("Call-ID").to_owned();
-        let index = self.watches.iter().position(|watch| watch.call_id == call_id).expect("a subscription of ours");
-        self.send(&answer("200 OK"));
+        let Some(index) = self.watches.iter().position(|watch| watch.call_id == call_id) else {
+            // The end of one that was begun once more, because the first answer was lost, is not asked for.
+            assert!(self.over.contains(&call_id), "no subscription of ours: {notify:#?}");
+            return self.send(&answer("481 Subscription Does Not Exist"));
+        };
+        if self.silent.as_ref() != Some(&call_id) {
+            self.send(&answer("200 OK"));
+        }
         let watch = &mut self.watches[index];
         let cseq = notify.cseq();
         let (state, _) = notify.subscription_state();
@@ -282,7 +358,6 @@ impl Fleet {
         let newest = self.seen.range((dialog.clone(), 0)..=(dialog, u32::MAX)).next_back().unwrap().0.1;
         // The network is the loopback: what comes later was sent later.
         assert_eq!(newest, cseq, "CSeq went back: {notify:#?}");
-        watch.notified = cseq;
         if notify.body.is_empty() {
             return;
         }
@@ -290,21 +365,88 @@ impl Fleet {
         assert!(watch.version.is_none_or(|before| version > before), "version {version} after {:?}", watch.version);
         watch.version = Some(version);
         watch.told = true;
-        let Some(said) = shown(&notify.body) else { return };
-        assert!(said >= watch.shown, "an older state after a newer one: {notify:#?}");
-        watch.shown = said;
+        watch.shows = shown(&notify.body);
+        let Some(said) = watch.shows else { return };
+        assert!(said >= watch.newest, "an older state after a newer one: {notify:#?}");
+        watch.newest = said;
+    }
+
+    /// Whether a watcher has not been told of what was acknowledged last.
+    fn is_owed(&self, watch: &Watch) -> bool {
+        let publisher = &self.publishers[watch.target];
+        let acknowledged = publisher.acknowledged;
+        watch.alive && !watch.ending && acknowledged.there && watch.newest < acknowledged.number
+    }
+
+    /// Puts the gateway under load until it is to die.
+    fn load(&mut self, death: Death) {
+        let end = Instant::now() + Duration::from_millis(20 + self.chance.below(250));
+        while Instant::now() < end {
+            self.act();
+            self.listen(Duration::from_millis(1));
+        }
+        let subscribed = self.subscribed;
+        let dies = |fleet: &Self| match death {
+            Death::Anywhen => true,
+            Death::Subscribed => fleet.subscribed > subscribed,
+            Death::BeforeNotify => {
+                let silent = fleet.watches.iter().find(|watch| Some(&watch.call_id) == fleet.silent.as_ref());
+                silent.is_some_and(|watch| watch.pending.is_none() && fleet.is_owed(watch))
+            }
+        };
+        let end = Instant::now() + PATIENCE;
+        while !dies(self) {
+            assert!(Instant::now() < end, "{death:?} did not come about");
+            if death == Death::BeforeNotify && self.silent.is_none() {
+                let calm = |watch: &&Watch| watch.alive && !watch.ending && watch.pending.is_none();
+                self.silent = self.watches.iter().find(calm).map(|watch| watch.call_id.clone());
+            }
+            if death == Death::Subscribed {
+                self.watch();
+            }
+            self.act();
+            self.listen(Duration::from_millis(1));
+        }
+    }
+
+    /// The gateway is dead: nothing comes from this life any more.
+    fn mourn(&mut self) {
+        for publisher in &mut self.publishers {
+            publisher.doubled |= publisher.pending.is_some() && publisher.tag.is_none();
+        }
+        let over = self.watches.extract_if(.., |watch| watch.ended).map(|watch| watch.call_id);
+        self.over.extend(over);
+        // Of each dialog, the newest is enough to tell that nothing is used twice and nothing goes back.
+        let mut newest: Option<(String, u32)> = None;
+        let seen = std::mem::take(&mut self.seen);
+        for ((dialog, cseq), text) in seen.into_iter().rev() {
+            let call_id = dialog.split(' ').next().unwrap_or_default();
+            let is_newest = newest.as_ref().is_none_or(|(before, _)| *before != dialog);
+            if is_newest && !self.over.contains(call_id) {
+                self.seen.insert((dialog.clone(), cseq), text);
+            }
+            newest = Some((dialog, cseq));
+        }
+        for watch in &mut self.watches {
+            // NOTIFYs do not wait for the store: one may have told of a state that was not acknowledged and is not back.
+            (watch.told, watch.newest, watch.shows) = (false, 0, None);
+        }
+        self.silent = None;
     }
 
     /// What everybody may rely on after the restart, until all of it has been seen.
     fn check(&mut self, gateway: &Gateway) {
-        let promised: Vec<(u64, u64)> = self.publishers.iter().map(|one| (one.acknowledged, one.said)).collect();
-        for (number, &(acknowledged, said)) in promised.iter().enumerate() {
+        let promised: Vec<(Said, Said)> = self.publishers.iter().map(|one| (one.acknowledged, one.said)).collect();
+        let is_promised = |number: usize, state: Option<u64>| {
+            let (acknowledged, said) = promised[number];
+            state == acknowledged.state() || state == said.state()
+        };
+        for (number, (acknowledged, said)) in promised.iter().enumerate() {
             let (status, state) = gateway.get(&format!("/v1/state/{}/dialog", uri(number)));
-            let served = shown(&state);
+            let served = shown(&state).filter(|_| status == 200);
             assert!(
-                acknowledged == 0
-                    || status == 200 && served.is_some_and(|served| (acknowledged..=said).contains(&served)),
-                "{number} was acknowledged k{acknowledged}, said k{said}, and is served as {served:?} in {state}"
+                is_promised(number, served),
+                "{number} was acknowledged {acknowledged:?}, said {said:?}, and is served as {served:?}: {status} {state}"
             );
         }
         let untold = |fleet: &Self| {
@@ -321,8 +463,9 @@ impl Fleet {
             self.listen(Duration::from_millis(5));
         }
         for watch in self.watches.iter().filter(|watch| watch.alive && !watch.ending) {
-            let acknowledged = promised[watch.target].0;
-            assert!(watch.shown >= acknowledged, "{} shows k{}, not k{acknowledged}", watch.call_id, watch.shown);
+            let shows = watch.shows;
+            let promise = promised[watch.target];
+            assert!(is_promised(watch.target, shows), "{} shows {shows:?}, not {promise:?}", watch.call_id);
         }
     }
 }
@@ -346,26 +489,33 @@ fn what_was_acknowledged_survives_sigkill() {
     };
     let mut gateway = Gateway::start(&more(1));
     let mut fleet = Fleet::new(&gateway, seed);
-    let mut published = 0;
+    let (mut before_notify, mut unsubscribed, mut unanswered) = (0, 0, 0);
     for kill in 0..kills {
-        let end = Instant::now() + Duration::from_millis(20 + fleet.chance.below(250));
-        while Instant::now() < end {
-            fleet.act();
-            fleet.listen(Duration::from_millis(1));
-        }
+        let death = [Death::Anywhen, Death::Subscribed, Death::BeforeNotify][fleet.chance.below(3) as usize];
+        fleet.load(death);
         gateway.kill();
         // What was on its way when it died still counts.
-        fleet.listen(Duration::from_millis(5));
-        published += fleet.publishers.iter().map(|one| one.acknowledged).sum::<u64>();
-        for watch in &mut fleet.watches {
-            // NOTIFYs do not wait for the store: one may have told of a state that was not acknowledged and is not back.
-            (watch.told, watch.shown) = (false, 0);
-        }
+        fleet.hear_the_rest();
+        let owed = fleet.watches.iter().filter(|watch| fleet.is_owed(watch)).count();
+        assert!(owed > 0 || death != Death::BeforeNotify, "the NOTIFY came before the end");
+        before_notify += u64::from(owed > 0);
+        unsubscribed += fleet.watches.iter().filter(|watch| watch.alive && watch.version.is_none()).count();
+        unanswered += fleet.publishers.iter().filter(|one| one.pending.is_some()).count();
+        fleet.mourn();
         gateway.reconfigure(&more([1, 4, 4, 1][kill as usize % 4]));
         gateway.start_again();
         fleet.check(&gateway);
     }
-    assert!(published > 0 && fleet.watches.iter().any(|watch| watch.ended), "a run without load proves nothing");
+    eprintln!(
+        "seed {seed}: {kills} kills, {before_notify} of them behind an answer to a PUBLISH and before its NOTIFY; \
+         {unanswered} PUBLISHes were not answered, {unsubscribed} subscriptions not told for the first time; \
+         {} PUBLISHes and {} first SUBSCRIBEs were answered, {} subscriptions ended",
+        fleet.published,
+        fleet.subscribed,
+        fleet.over.len(),
+    );
+    assert!(before_notify >= kills / 6, "too few of the kills fell between an answer and its NOTIFY: {before_notify}");
+    assert!(fleet.published > kills * 10 && !fleet.over.is_empty(), "a run without load proves nothing");
     assert!(fleet.refused.is_empty(), "requests were refused: {:?}", fleet.refused);
     drop(gateway);
     std::fs::remove_dir_all(&store).unwrap();

@@ -70,6 +70,17 @@ impl Gateway {
         command.spawn().unwrap()
     }
 
+    /// What comes of a start that must not succeed: its exit code, and what it logged.
+    pub fn refused(more: &str) -> (Option<i32>, String) {
+        let address = own_address();
+        let (sip, web) = (SocketAddr::from((address, 5060)), SocketAddr::from((address, 8080)));
+        let file = file(&format!("{address}.toml"), &Self::configuration(sip, web, more));
+        let log = file.with_extension("log");
+        let child = Self::spawn(&file, &log);
+        let mut gateway = Self { sip, web, file, log, child };
+        (gateway.wait().code(), gateway.log())
+    }
+
     fn ready(&mut self) {
         self.until("is ready", |gateway| {
             if let Some(status) = gateway.child.try_wait().unwrap() {
@@ -83,6 +94,11 @@ impl Gateway {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Starts it again after it has ended, with the configuration as it is now.
@@ -166,7 +182,7 @@ impl Gateway {
 
     /// Sends a signal by name: `HUP`, `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill").args([&format!("-{name}"), &self.process().to_string()]).status().unwrap();
         assert!(status.success());
     }
 

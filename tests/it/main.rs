@@ -18,6 +18,7 @@ mod presence;
 mod publish;
 mod remote;
 mod robust;
+mod store;
 mod tidy;
 mod transport;
 mod voicemail;
