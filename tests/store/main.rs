@@ -1,0 +1,300 @@
+//! The store on disks that are full, cannot be written or fail, while the gateway runs and when it starts.
+//!
+//! `tests/store/run` runs this where it may mount file systems of its own. The full disk is a small tmpfs. No file
+//! system can be remounted read-only by hand while somebody has a file open for writing; the system does it by itself when
+//! a disk fails. So what the system answers then is put in its place by strace, for the files of the store only.
+#![allow(clippy::disallowed_methods, reason = "these tests drive real sockets and processes in real time")]
+#![allow(clippy::print_stderr, reason = "what a gateway logged is shown when its story fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(dead_code, reason = "gateway and phone are those of tests/it")]
+
+#[path = "../it/gateway.rs"]
+mod gateway;
+#[path = "../it/phone.rs"]
+mod phone;
+
+use gateway::{Gateway, directory};
+use phone::{Dialog, Phone, dialog_info};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const LINES: usize = 20;
+
+fn run(program: &str, arguments: &[&str], path: &Path) {
+    let output = Command::new(program).args(arguments).arg(path).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?} {}: {output:?}", path.display());
+}
+
+/// A file system that is nobody else's.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new(name: &str) -> Self {
+        let path = directory(name);
+        fs::create_dir(&path).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", "size=24m,mode=0700", "lamplighter"], &path);
+        Self(path)
+    }
+
+    fn remount(&self, how: &str) {
+        run("mount", &["-o", &format!("remount,{how}")], &self.0);
+    }
+
+    fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[7; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Writes and syncs of the files of a store fail as long as this lives.
+struct Failing(Child);
+
+impl Failing {
+    fn new(gateway: &Gateway, store: &Path, error: &str) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", &format!("inject=write,pwrite64,ftruncate,fsync,fdatasync:error={error}")]);
+        // The journals that are there, and those that come.
+        let journals = (0..100).map(|number| store.join(format!("data/{number}.jnl")));
+        for path in journals.chain(["SAFE", "LOCK", "STORE"].map(|name| store.join(name))) {
+            command.arg("-P").arg(path);
+        }
+        command.args(["-p", &gateway.process().to_string()]);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // It says so when it is there; whatever it says later must not be what it waits for.
+        let attached = lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains("attached")));
+        assert!(attached.is_some(), "strace does not work here");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child)
+    }
+
+    fn end(mut self) {
+        let status = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        assert!(status.success());
+        self.0.wait().unwrap();
+    }
+}
+
+/// Bytes of memory that it uses.
+fn resident(gateway: &Gateway) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.process())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+fn line(number: usize) -> String {
+    format!("sip:10{number}@example.com")
+}
+
+/// What its publisher knows of a line.
+struct Line {
+    tag: String,
+    /// The number of the call that was acknowledged last, and of one behind it for which there was no room: that is
+    /// shown as well, as long as it is the newest that is known.
+    acknowledged: u64,
+    refused: Option<u64>,
+}
+
+/// Publishers and a watcher who know what was acknowledged.
+struct Office {
+    gateway: Gateway,
+    store: PathBuf,
+    phone: Phone,
+    watcher: Phone,
+    dialog: Dialog,
+    lines: Vec<Line>,
+    next: u64,
+}
+
+impl Office {
+    fn open(store: &Path) -> Self {
+        let more = format!("store.path = {store:?}\nlimits.publications = 1000\n");
+        let gateway = Gateway::start(&more);
+        let mut phone = Phone::udp(&gateway, "pbx");
+        let mut watcher = Phone::udp(&gateway, "2000");
+        let (dialog, _) = watcher.subscribe("sip:quiet@example.com", "dialog", 600);
+        let lines = (0..LINES).map(|number| {
+            let tag = phone.publish_call(&line(number), None, "k0", "early");
+            Line { tag, acknowledged: 0, refused: None }
+        });
+        let lines = lines.collect();
+        Self { gateway, store: store.to_owned(), phone, watcher, dialog, lines, next: 0 }
+    }
+
+    /// Says something new about a line; whether that was acknowledged.
+    fn publish(&mut self, number: usize) -> Result<(), phone::Message> {
+        self.next += 1;
+        let known = &mut self.lines[number];
+        let tag = &known.tag;
+        let headers = ["Expires: 600", "Content-Type: application/dialog-info+xml", &format!("SIP-If-Match: {tag}")];
+        let body = dialog_info(&line(number), &format!("k{}", self.next), "confirmed");
+        let answer = self.phone.publish(&line(number), "dialog", &headers, &body);
+        match answer.status() {
+            200 => {
+                known.tag = answer.header("SIP-ETag").to_owned();
+                (known.acknowledged, known.refused) = (self.next, None);
+                Ok(())
+            }
+            _ => Err(answer),
+        }
+    }
+
+    /// Publishes until that is refused.
+    fn until_refused(&mut self) -> phone::Message {
+        for round in 0..100_000 {
+            if let Err(refusal) = self.publish(round % LINES) {
+                self.lines[round % LINES].refused = Some(self.next);
+                return refusal;
+            }
+        }
+        panic!("the disk never failed");
+    }
+
+    fn refresh(&mut self) -> u16 {
+        let answer = self.watcher.refresh(&mut self.dialog, 600).status();
+        if answer == 200 {
+            self.watcher.notify();
+        }
+        answer
+    }
+
+    /// What a store that fails looks like from all sides.
+    fn is_failing(&mut self, refusal: &phone::Message, words: &[&str]) {
+        assert_eq!(refusal.status(), 503, "{refusal:#?}");
+        refusal.header("Retry-After");
+        let (status, page) = self.gateway.get("/readyz");
+        assert_eq!(status, 503, "{page}");
+        assert!(words.iter().any(|word| page.contains(word)), "{words:?}: {page}");
+        assert_eq!(self.gateway.metric("store_failing"), 1.0);
+        assert_eq!(self.gateway.metric("store_failures_total"), 1.0);
+        let log = self.gateway.log();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("the store fails")).collect();
+        assert!(lines.len() == 1 && words.iter().any(|word| lines[0].contains(word)), "{words:?}: {log}");
+        assert!(lines[0].contains(self.store.to_str().unwrap()), "{log}");
+        // Nothing new is promised, again and again; the lamps that are lit go on.
+        let mut stranger = Phone::udp(&self.gateway, "2001");
+        let mut fresh = stranger.dialog(&line(0), "dialog");
+        stranger.refresh(&mut fresh, 600).expect(503);
+        for number in 0..LINES {
+            self.publish(number).unwrap_err().expect(503);
+        }
+        self.are_lit();
+        assert_eq!(self.refresh(), 200);
+    }
+
+    /// The fault is gone: it works by itself, and everything acknowledged survives the end of the process.
+    fn works_again(&mut self) {
+        self.gateway.until("works again", |gateway| gateway.get("/readyz").0 == 200);
+        assert_eq!(self.gateway.metric("store_failing"), 0.0);
+        assert_eq!(self.gateway.metric("store_failures_total"), 1.0, "it worked for a moment in between");
+        assert_eq!(self.gateway.metric("store_kept_records"), 0.0);
+        assert_eq!(self.gateway.metric("store_forgotten_total"), 0.0);
+        assert!(self.gateway.log().contains("the store works again"));
+        self.survives();
+        for number in 0..LINES {
+            self.publish(number).unwrap();
+        }
+        self.survives();
+    }
+
+    /// Everything acknowledged is served.
+    fn are_lit(&self) {
+        for (number, Line { acknowledged, refused, .. }) in self.lines.iter().enumerate() {
+            let (status, state) = self.gateway.get(&format!("/v1/state/{}/dialog", line(number)));
+            let shows = |said: &u64| state.contains(&format!("\"k{said}@story\""));
+            let is_so = status == 200 && (shows(acknowledged) || refused.as_ref().is_some_and(shows));
+            assert!(is_so, "k{acknowledged} or {refused:?}: {status} {state}");
+        }
+    }
+
+    fn survives(&mut self) {
+        self.gateway.kill();
+        self.gateway.start_again();
+        self.are_lit();
+        assert_eq!(self.gateway.metric("sip_subscriptions"), 1.0);
+        self.watcher.notify();
+        assert_eq!(self.refresh(), 200);
+    }
+}
+
+/// HA-02, PU-04
+#[test]
+fn a_disk_that_fills_up_is_loud_loses_nothing_and_is_used_again() {
+    let disk = Disk::new("full");
+    let mut office = Office::open(&disk.store());
+    for round in 0..3 * LINES {
+        office.publish(round % LINES).unwrap();
+    }
+    disk.fill();
+    // What is left of a page that was begun takes a little more.
+    let refusal = office.until_refused();
+    office.is_failing(&refusal, &["No space left on device", "want of room"]);
+    // However long it lasts and whatever is asked, no more is kept than there are records.
+    let before = (resident(&office.gateway), office.gateway.metric("store_kept_records"));
+    for round in 0..5000 {
+        if round % 2 == 0 {
+            office.publish(round % LINES).unwrap_err();
+        } else {
+            assert_eq!(office.refresh(), 200);
+        }
+    }
+    let after = (resident(&office.gateway), office.gateway.metric("store_kept_records"));
+    assert!(after.0 < before.0 + (8 << 20), "{before:?} bytes and records, then {after:?}");
+    assert!(after.1 < 200.0, "{before:?} bytes and records, then {after:?}");
+    disk.make_room();
+    office.works_again();
+    drop(office);
+    // A start without room says so.
+    disk.fill();
+    let (code, log) = Gateway::refused(&format!("store.path = {:?}", disk.0.join("other")));
+    assert_eq!(code, Some(74), "{log}");
+    assert!(log.contains("No space left on device (os error 28); make room on that disk"), "{log}");
+}
+
+/// HA-02, PU-04
+#[test]
+fn a_disk_that_becomes_read_only_or_fails_is_loud_loses_nothing_and_is_used_again() {
+    for (error, words) in [("EROFS", "Read-only file system"), ("EIO", "Input/output error")] {
+        let disk = Disk::new(error);
+        let mut office = Office::open(&disk.store());
+        let failing = Failing::new(&office.gateway, &disk.store(), error);
+        let refusal = office.until_refused();
+        office.is_failing(&refusal, &[words]);
+        failing.end();
+        office.works_again();
+    }
+}
+
+/// HA-02
+#[test]
+fn a_start_on_a_disk_that_cannot_be_written_is_refused() {
+    let disk = Disk::new("read-only");
+    let mut office = Office::open(&disk.store());
+    office.gateway.signal("TERM");
+    assert!(office.gateway.wait().success());
+    disk.remount("ro");
+    let (code, log) = Gateway::refused(&format!("store.path = {:?}", disk.store()));
+    assert_eq!(code, Some(74), "{log}");
+    assert!(log.contains("Read-only file system (os error 30); mount it for writing"), "{log}");
+    disk.remount("rw");
+    office.gateway.start_again();
+    office.survives();
+}
