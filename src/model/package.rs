@@ -164,6 +164,11 @@ pub trait Package: Send + Sync + 'static {
     fn kind(&self) -> &str;
     /// Formats read and written, the default first.
     fn formats(&self) -> &[Format];
+    /// Whether phones and servers may subscribe here and publish; no: it is only read at other servers, and asking us
+    /// for it is answered with 489.
+    fn served(&self) -> bool {
+        true
+    }
     /// Lifetimes, unless configured.
     fn expires(&self) -> Expires;
     /// How long the residue of ended facts is kept.
@@ -253,6 +258,7 @@ pub trait AnyPackage: Send + Sync {
     fn name(&self) -> &str;
     fn kind(&self) -> &str;
     fn formats(&self) -> &[Format];
+    fn served(&self) -> bool;
     fn expires(&self) -> Expires;
     fn linger(&self) -> Duration;
     fn read(&self, content: Content<'_>, reading: Reading<'_>) -> Result<AnyFact, BadBody>;
@@ -295,6 +301,10 @@ impl<P: Package> AnyPackage for P {
 
     fn formats(&self) -> &[Format] {
         Package::formats(self)
+    }
+
+    fn served(&self) -> bool {
+        Package::served(self)
     }
 
     fn expires(&self) -> Expires {
@@ -403,7 +413,8 @@ impl Packages {
             targets.map(|(index, _)| PackageId(index as u8)).collect()
         };
         let derived: Vec<Vec<PackageId>> = all.iter().map(|package| derived(package.name())).collect();
-        let mut names: Vec<&str> = all.iter().map(|package| package.name().split(';').next().unwrap_or("")).collect();
+        let served = all.iter().filter(|package| package.served());
+        let mut names: Vec<&str> = served.map(|package| package.name().split(';').next().unwrap_or("")).collect();
         names.sort_unstable();
         names.dedup();
         let allow_events = names.join(", ");

@@ -15,6 +15,7 @@ pub mod presence;
 #[cfg(test)]
 mod published;
 pub mod reg;
+pub mod rlmi;
 #[cfg(test)]
 mod schemas;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod testing;
 mod thousandths;
 #[cfg(test)]
 mod views;
+pub mod winfo;
 mod xml;
 
 use lamplighter_model::package::{AnyPackage, Expires};
@@ -49,6 +51,9 @@ pub fn packages(config: &Config) -> Vec<Box<dyn AnyPackage>> {
         Box::new(message_summary::Package::new()),
         Box::new(presence::Package::new(config.presence)),
         Box::new(reg::Package::new()),
+        Box::new(dialog::Package::line(config.dialog)),
+        Box::new(winfo::Package::of_presence()),
+        Box::new(winfo::Package::of_dialogs()),
     ];
     all.extend(config.opaque.iter().map(|one| Box::new(opaque::Package::new(one)) as Box<dyn AnyPackage>));
     all

@@ -85,6 +85,7 @@ fn places(schema: &Value, place: &str, out: &mut BTreeSet<String>) {
 const NAMED: &str = "<presence><tuple id='a'><status><basic>open</basic></status>\
     <c:display-name xmlns:c='urn:ietf:params:xml:ns:pidf:cipid'>Ann</c:display-name></tuple></presence>";
 
+const WATCHERS: &str = include_str!("testdata/publication_watchers.xml");
 const DIALOG: &str = include_str!("testdata/publication_every_field.xml");
 
 /// Every golden state and every example of the documentation is as its schema says, in every view, and everything in
@@ -93,6 +94,7 @@ const DIALOG: &str = include_str!("testdata/publication_every_field.xml");
 fn states_are_as_their_schemas_say() {
     let packages = everything();
     let ended = DIALOG.replace("confirmed", "terminated");
+    let dialog_watchers = WATCHERS.replace("\"dialog\"", "\"x\"").replace("\"presence\"", "\"dialog\"");
     let mut states: Vec<(&str, Option<&str>, &[u8])> = [
         ("dialog", "<dialog-info/>"),
         ("dialog", DIALOG),
@@ -112,6 +114,14 @@ fn states_are_as_their_schemas_say() {
         ),
         ("reg", "<reginfo/>"),
         ("reg", include_str!("testdata/publication_registrations.xml")),
+        ("winfo", "<watcherinfo/>"),
+        ("winfo", WATCHERS),
+        ("dialog-winfo", &dialog_watchers),
+        ("dialog", include_str!("testdata/publication_shared_line.xml")),
+        ("line", "<dialog-info/>"),
+        ("line", DIALOG),
+        ("line", &ended),
+        ("line", include_str!("testdata/publication_shared_line.xml")),
         ("door", "closed"),
     ]
     .map(|(kind, body)| (kind, None, body.as_bytes()))

@@ -40,6 +40,7 @@ const STATE: &[&str] = &[
     "Waiting",
     "no",
     "full",
+    "presence",
 ];
 /// What the masked view says in addition.
 const MASKED: &[&str] = &[
@@ -57,6 +58,9 @@ const MASKED: &[&str] = &[
     "200",
     "anonymous",
     "invalid",
+    "approved",
+    "pending",
+    "subscribe",
     "Message",
     "Voice",
     "Fax",
@@ -170,6 +174,8 @@ fn narrower_views_of_whole_documents() {
         ("presence", include_str!("testdata/publication_phone_with_note.xml"), 8),
         ("mwi", voicemail, 6),
         ("reg", include_str!("testdata/publication_registrations.xml"), 15),
+        ("line", include_str!("testdata/publication_shared_line.xml"), 6),
+        ("winfo", include_str!("testdata/publication_watchers.xml"), 6),
         ("door", "Wilhelmina closed it", 4),
     ] {
         let secrets = check(find(&packages, kind), Content::Document { format: 0, body: body.as_bytes() });

@@ -145,7 +145,7 @@ impl Engine {
             None => self.config.packages.find(event.package),
             Some(line) => self.config.packages.find(&[event.package, b";", line].concat()),
         };
-        found.ok_or(bad)
+        found.filter(|package| self.config.packages.get(*package).served()).ok_or(bad)
     }
 
     /// How long is asked for, within what the package allows (423 with Min-Expires when it is too brief).

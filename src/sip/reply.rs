@@ -152,7 +152,7 @@ fn write_detail(config: &Config, flow: Flow, request: Message<'_>, detail: Detai
         Detail::Capabilities => {
             write::header(out, "Allow", ALLOW.as_bytes());
             write::header(out, "Allow-Events", config.packages.allow_events().as_bytes());
-            write_accept(config, config.packages.ids(), out);
+            write_accept(config, config.packages.ids().filter(|id| config.packages.get(*id).served()), out);
             write::header(out, "Accept-Encoding", b"identity");
             write::header(out, "Server", config.server.as_bytes());
         }

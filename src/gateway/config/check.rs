@@ -117,8 +117,16 @@ impl Settings {
         problems.expires("packages.presence", packages.presence.expires());
         problems.expires("packages.message-summary", packages.message_summary.expires());
         problems.expires("packages.reg", packages.reg.expires());
-        let mut names = HashSet::from(["dialog", "presence", "message-summary", "reg"]);
-        let mut kinds = HashSet::from(["dialog", "presence", "mwi", "reg"]);
+        let mut names = HashSet::from([
+            "dialog",
+            "dialog;sla",
+            "presence",
+            "message-summary",
+            "reg",
+            "presence.winfo",
+            "dialog.winfo",
+        ]);
+        let mut kinds = HashSet::from(["dialog", "line", "presence", "mwi", "reg", "winfo", "dialog-winfo"]);
         for (index, opaque) in packages.opaque.iter().enumerate() {
             let key = format!("packages.opaque[{index}]");
             problems.expires(&key, opaque.expires());

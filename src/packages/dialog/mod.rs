@@ -46,13 +46,20 @@ impl Default for Config {
 #[derive(Clone, Debug)]
 pub struct Package {
     config: Config,
+    line: bool,
     formats: [Format; 1],
 }
 
 impl Package {
     /// As configured.
     pub fn new(config: Config) -> Self {
-        Self { config, formats: [Format::new("application/dialog-info+xml")] }
+        Self { config, line: false, formats: [Format::new("application/dialog-info+xml")] }
+    }
+
+    /// The calls of a shared line, event `dialog;sla`: the same documents, of which each call may name its appearance.
+    /// It is read at other servers only.
+    pub fn line(config: Config) -> Self {
+        Self { line: true, ..Self::new(config) }
     }
 }
 
@@ -185,6 +192,16 @@ impl Dialog {
         self.progress == Progress::Confirmed && self.local.params.iter().any(silent)
     }
 
+    /// Which appearance of a shared line it is on, counted from 1, as phones show it. `x-line-id` counts from 0.
+    pub fn appearance(&self) -> Option<u32> {
+        let number = |(name, value): &(Box<str>, Box<str>)| match &*name.to_ascii_lowercase() {
+            "x-line-id" => value.trim().parse::<u32>().ok()?.checked_add(1),
+            "appearance" => value.trim().parse().ok().filter(|number| *number > 0),
+            _ => None,
+        };
+        self.local.params.iter().find_map(number)
+    }
+
     /// Whether watchers see the same; when it began does not count.
     fn looks_like(&self, other: &Self) -> bool {
         self.id == other.id
@@ -300,15 +317,19 @@ impl lamplighter_model::package::Package for Package {
     type State = State;
 
     fn name(&self) -> &str {
-        "dialog"
+        if self.line { "dialog;sla" } else { "dialog" }
     }
 
     fn kind(&self) -> &str {
-        "dialog"
+        if self.line { "line" } else { "dialog" }
     }
 
     fn formats(&self) -> &[Format] {
         &self.formats
+    }
+
+    fn served(&self) -> bool {
+        !self.line
     }
 
     fn expires(&self) -> Expires {

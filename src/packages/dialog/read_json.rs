@@ -104,10 +104,15 @@ fn lit(lamp: Lamp, reading: Reading<'_>) -> Option<Dialog> {
 
 /// RFC 4235 section 4.1.6.
 fn hold(local: &mut Party, reading: Reading<'_>) {
+    say(local, "+sip.rendering", "no", reading);
+}
+
+/// A parameter of the own end's target.
+fn say(local: &mut Party, name: &str, value: &str, reading: Reading<'_>) {
     if local.identity.is_none() {
         local.target = Some(reading.presentity.into());
     }
-    local.params.push(("+sip.rendering".into(), "no".into()));
+    local.params.push((name.into(), value.into()));
 }
 
 /// `id` and `progress` stand in for what is not said.
@@ -167,6 +172,13 @@ fn dialog(
     }
     if call.get("hold", Node::flag)? == Some(true) && progress == Progress::Confirmed {
         hold(&mut dialog.local, reading);
+    }
+    let appearance = call.get("appearance", |number| {
+        let from_zero = number.whole()?.checked_sub(1).filter(|from_zero| *from_zero < u32::MAX.into());
+        from_zero.ok_or_else(|| number.bad("expected a number from 1"))
+    })?;
+    if let Some(from_zero) = appearance {
+        say(&mut dialog.local, "x-line-id", &from_zero.to_string(), reading);
     }
     Ok(dialog)
 }

@@ -206,6 +206,9 @@ fn call(shown: &Shown, view: View, out: &mut Vec<u8>) {
     object.number("since", shown.since.as_millis());
     time(&mut object, "answered", dialog.answered);
     object.flag("hold", Lamp::of(dialog) == Lamp::Hold);
+    if let Some(appearance) = dialog.appearance() {
+        object.number("appearance", appearance);
+    }
     if view == View::Full
         && let (Some(call_id), Some(local), Some(remote)) = (&dialog.call_id, &dialog.local_tag, &dialog.remote_tag)
     {

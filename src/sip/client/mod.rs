@@ -23,4 +23,4 @@ pub use compose::{Body, Extra};
 pub use event::{Cause, Event, Input, Output, PublicationId, Row, State, SubscriptionId, Totals, Usage};
 pub use settings::{Local, Pace, Record, Settings, Target, Watch};
 pub use standing::{DialogStanding, PublicationStanding, Standing as Saved};
-pub use subscriber::{Notification, Order, Standing};
+pub use subscriber::{MOST_PARTS, Notification, Order, Standing, root_attribute};

@@ -47,6 +47,8 @@ pub const HOPS: u8 = 5;
 const LONGEST_ROUTE: usize = 16;
 /// After so many refused NOTIFYs in a row a fresh dialog is worth more than the old one.
 const REFUSALS: u8 = 8;
+/// The most parts of a document in several parts, lists inside of lists included.
+pub const MOST_PARTS: usize = 2048;
 /// CSeq numbers are reserved in the store so many at a time.
 pub const BLOCK: u32 = 32;
 /// The first character of our tags, by which they are told from those of the server side.
@@ -427,6 +429,10 @@ impl Subscription {
         request.begin(origin, &mut auth, b"", out);
         compose::contact(self.watch.contact.as_deref().unwrap_or(&origin.local.contact), out);
         wire::write::header(out, "Accept", self.watch.accept.as_bytes());
+        // RFC 4662 section 4.1: whoever takes documents in several parts takes lists.
+        if self.watch.accept.contains("multipart/related") {
+            wire::write::header(out, "Supported", b"eventlist");
+        }
         compose::end(b"", out);
         self.auth = auth;
     }
@@ -568,7 +574,8 @@ impl Subscription {
             () => Standing::Active,
         };
         let body = Bytes::copy_from_slice(message.body());
-        let found = document_version(&body);
+        let kind = message.first(Name::ContentType).unwrap_or_default();
+        let found = document_version(kind, &body);
         let order = match (*version, found) {
             (_, None) => Order::Unversioned,
             (None, Some(_)) => Order::First,
@@ -581,7 +588,6 @@ impl Subscription {
         self.dialog.notified = Some((known.cseq, print));
         (self.refusals, self.heard, self.notifies) = (0, self.heard + 1, self.notifies + 1);
         let text = |value: &[u8]| String::from_utf8_lossy(value).to_ascii_lowercase().into_boxed_str();
-        let kind = message.first(Name::ContentType).unwrap_or_default();
         Verdict::Accept(Notification {
             standing,
             reason: state.reason.filter(|_| standing == Standing::Terminated).map(text),
@@ -877,8 +883,18 @@ pub fn redirection(answer: Message<'_>) -> Option<Box<[u8]>> {
     Some(best.uri.into())
 }
 
-/// The `version` attribute of a document's root element.
-fn document_version(body: &[u8]) -> Option<u32> {
+/// The version of a document; of several parts that of the one which says what the others are.
+fn document_version(content_type: &[u8], body: &[u8]) -> Option<u32> {
+    const MULTIPART: &[u8] = b"multipart/";
+    let kind = wire::media_type(content_type);
+    let several = kind.get(..MULTIPART.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(MULTIPART));
+    let parts = if several { wire::multipart::parts(content_type, body, MOST_PARTS).ok()? } else { Vec::new() };
+    let body = if several { wire::multipart::root(content_type, &parts)?.body } else { body };
+    std::str::from_utf8(root_attribute(body, b"version")?).ok()?.trim().parse().ok()
+}
+
+/// An attribute of an XML document's root element, as it is written.
+pub fn root_attribute<'a>(body: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let mut rest = body;
     // Declaration, comments and document type come before the root element, whose name starts with a letter.
     let root = loop {
@@ -900,8 +916,8 @@ fn document_version(body: &[u8]) -> Option<u32> {
         }
         let quote = name_end + root[name_end..].iter().position(|byte| matches!(byte, b'"' | b'\''))?;
         let end = quote + 1 + memchr::memchr(root[quote], &root[quote + 1..])?;
-        if root[at..name_end].trim_ascii() == b"version" {
-            return std::str::from_utf8(&root[quote + 1..end]).ok()?.trim().parse().ok();
+        if root[at..name_end].trim_ascii() == wanted {
+            return Some(&root[quote + 1..end]);
         }
         at = end + 1;
     }
@@ -912,7 +928,18 @@ mod tests {
     use super::*;
 
     fn check(body: &str, expected: Option<u32>) {
-        assert_eq!(document_version(body.as_bytes()), expected, "{body}");
+        assert_eq!(document_version(b"application/x+xml", body.as_bytes()), expected, "{body}");
+    }
+
+    /// QS-14: the version of a list is that of the document which names its members.
+    #[test]
+    fn versions_of_lists_are_found_in_the_root_part() {
+        let body = "--b\r\nContent-ID: <a@b>\r\n\r\n<presence version='9'/>\r\n--b\r\nContent-ID: <l>\r\n\r\n\
+                    <list version='4'/>\r\n--b--";
+        let version = |kind: &str| document_version(kind.as_bytes(), body.as_bytes());
+        assert_eq!(version("Multipart/Related; start=\"<l>\"; boundary=b"), Some(4));
+        assert_eq!(version("multipart/related;boundary=b"), Some(9));
+        assert_eq!(version("multipart/related;boundary=c"), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod frame;
 mod gate;
 mod index;
 mod lex;
+pub mod multipart;
 mod name;
 mod params;
 mod uri;

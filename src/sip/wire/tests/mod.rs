@@ -3,6 +3,7 @@
 mod everyday;
 mod frames;
 mod hostile;
+mod parts;
 mod rfc4475;
 mod rfc5118;
 mod writing;
