@@ -212,7 +212,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics_text()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics_text().await).into_response()
 }
 
 async fn version() -> Json<serde_json::Value> {
@@ -226,7 +226,9 @@ pub(crate) async fn sample(app: Arc<App>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            _ = tick.tick() => app.rates.take(&app.metrics_text(), crate::app::wall().as_millis() as u64),
+            _ = tick.tick() => {
+                app.rates.take(&app.metrics_text().await, crate::app::wall().as_millis() as u64);
+            }
             () = stopped(&mut stop) => return,
         }
     }

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::replies::Replies;
 use futures_util::task::AtomicWaker;
+use lamplighter_model::{RemoteAnswer, RemoteCommand};
 use lamplighter_port::{Port, Tap};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
@@ -201,10 +202,14 @@ impl App {
     }
 
     /// The metrics page.
-    pub(crate) fn metrics_text(&self) -> String {
+    pub(crate) async fn metrics_text(&self) -> String {
         let mut text = String::new();
         (self.admin.metrics)(&mut text);
         self.port.metrics(&mut text);
+        // A machine that is too busy to answer is missing from this page.
+        if let Some(Ok(RemoteAnswer::Totals(totals))) = self.port.remote(RemoteCommand::Totals).await {
+            crate::metrics::write_totals(&totals, &mut text);
+        }
         self.metrics.write(&mut text, self.lag());
         text
     }

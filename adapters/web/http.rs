@@ -5,7 +5,7 @@ use crate::auth::Principal;
 use crate::openapi::{Operation, document};
 use crate::problem::{self, Kind, Problem};
 use crate::serve::Connection;
-use crate::{admin, auth, directory, explain, feed, guard, panel, publications, state, subscriptions};
+use crate::{admin, auth, directory, explain, exports, feed, guard, panel, publications, state, subscriptions};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -33,6 +33,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(directory::operations());
     all.extend(admin::operations());
     all.extend(subscriptions::operations());
+    all.extend(exports::operations());
     all.extend(feed::operations());
     all.extend(auth::operations());
     all.extend([

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod directory;
 mod explain;
+mod exports;
 mod feed;
 mod guard;
 mod http;

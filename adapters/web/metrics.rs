@@ -1,10 +1,25 @@
 //! What the feed and the HTTP API count, in the text format of Prometheus.
 
+use lamplighter_model::remote::RemoteTotal;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// Appends what the machine that talks to other servers counts.
+pub(crate) fn write_totals(totals: &[RemoteTotal], out: &mut String) {
+    let mut last = "";
+    for RemoteTotal { name, help, counter, value } in totals {
+        let family = name.split('{').next().unwrap_or(name);
+        if family != last {
+            last = family;
+            let kind = if *counter { "counter" } else { "gauge" };
+            let _ = write!(out, "# HELP {family} {help}\n# TYPE {family} {kind}\n");
+        }
+        let _ = writeln!(out, "{name} {value}");
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Metrics {

@@ -60,6 +60,10 @@ impl Operation {
         Self::new("delete", MethodFilter::DELETE, path, handler)
     }
 
+    pub(crate) fn patch<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self::new("patch", MethodFilter::PATCH, path, handler)
+    }
+
     /// Its name for generated clients, and what it does.
     pub(crate) fn about(mut self, id: &'static str, summary: &'static str) -> Self {
         (self.id, self.summary) = (id, summary);
@@ -336,8 +340,34 @@ fn schemas() -> Value {
     wanted["properties"]["headers"] = json!({ "type": "object", "additionalProperties": { "type": "string", "maxLength": 512 }, "maxProperties": 16 });
     wanted["properties"]["expires"] =
         json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 }, { "type": "null" }] });
+    let lease = wanted["properties"]["expires"].clone();
+    let saying = json!({
+        "content_type": { "type": ["string", "null"], "maxLength": 512, "description": "Of the body; absent: the package's own." },
+        "body": { "type": ["string", "null"], "description": "The document, at most 60 KiB." },
+        "base64": { "type": ["string", "null"], "description": "The document, if it is no text." },
+        "state": { "type": ["object", "null"], "description": "The state in JSON, in place of a document." },
+        "expires": lease,
+    });
+    let mut publishing = object(
+        json!({
+            "resource": text("Whose state: a SIP URI, or an address of ours."), "package": reference("Kind"),
+            "publisher": { "anyOf": [reference("Resource"), { "type": "null" }], "description": "Who publishes, an address of ours; absent: the resource itself." },
+            "id": { "type": ["string", "null"], "maxLength": 512, "description": "The caller's own name for it: the same again is the same publication." },
+            "target": wish["target"], "outbound_proxy": wish["outbound_proxy"], "headers": wanted["properties"]["headers"],
+        }),
+        &["resource", "package"],
+    );
+    if let (Some(all), Some(some)) = (publishing["properties"].as_object_mut(), saying.as_object()) {
+        all.extend(some.clone());
+    }
+    publishing["additionalProperties"] = json!(false);
+    let mut saying = object(saying, &[]);
+    saying["additionalProperties"] = json!(false);
+    let mut renewal =
+        object(json!({ "expires": { "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 } }), &["expires"]);
+    renewal["additionalProperties"] = json!(false);
     let beyond = json!({
-        "Wish": wanted,
+        "Wish": wanted, "Renewal": renewal, "Publishing": publishing, "Saying": saying,
         "Subscription": object(json!({
             "id": reference("Number"), "resource": text("Whose state."), "subscriber": { "type": ["string", "null"] },
             "package": reference("Kind"), "event_id": { "type": ["string", "null"] }, "target": { "type": ["string", "null"] },
@@ -358,7 +388,12 @@ fn schemas() -> Value {
         "Subscriptions": object(json!({ "subscriptions": list("Subscription"), "page": reference("Page") }), &["subscriptions"]),
         "Export": object(json!({
             "r": reference("Resource"), "kind": reference("Kind"), "server": text("Where to."),
-            "state": text("pending, active or retrying"), "reason": { "type": ["string", "null"] },
+            "number": number("Of what a program has asked for."), "owner": text("Who asked for it."),
+            "id": { "type": ["string", "null"], "description": "The owner's own name for it." },
+            "publisher": { "type": ["string", "null"], "description": "Who publishes; null: the resource itself." },
+            "content_type": text("Of what is said."),
+            "entity_tag": { "type": ["string", "null"], "description": "The other server's." },
+            "state": text("pending, active, retrying or terminated"), "reason": { "type": ["string", "null"] },
             "status": number("The last final status; 0 before the first."), "until": perhaps, "next": perhaps,
             "requests": number("Requests sent."),
         }), &["r", "kind", "server", "state", "status"]),

@@ -12,7 +12,7 @@ const KEPT: usize = 360;
 
 /// What is sampled: counters and gauges of the metrics page, all labels together. One that the page does not have (of
 /// an adapter that is not there) has no values.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 24] = [
     "sip_messages_received_total",
     "sip_requests_refused_total",
     "sip_requests_refused_overload_total",
@@ -25,6 +25,10 @@ const NAMES: [&str; 20] = [
     "bus_publications",
     "bus_resources",
     "bus_changes_total",
+    "remote_subscriptions",
+    "remote_publications",
+    "remote_requests_sent_total",
+    "remote_timeouts_total",
     "ws_connections",
     "ws_subscriptions",
     "feed_items_sent_total",

@@ -1,16 +1,16 @@
 //! Internal subscriptions: whoever may speak for an address watches others as that address, at whatever server they
-//! are. What the gateway fetches under its own name, and what it publishes elsewhere, is shown to administrators.
+//! are. What the gateway fetches under its own name is shown to administrators.
 
 use crate::http::{self, Body, Caller, Object, Parameters, Segments, json, wrong};
 use crate::openapi::Operation;
 use crate::problem::{Kind, Problem};
-use crate::publications::busy;
+use crate::publications::{busy, refused};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use lamplighter_model::remote::{RemoteDocument, RemotePublication, RemoteRow};
-use lamplighter_model::{RemoteAnswer, RemoteCommand, RemoteWish};
+use lamplighter_model::remote::{RemoteDocument, RemoteRow};
+use lamplighter_model::{PackageId, PublishError, RemoteAnswer, RemoteCommand, RemoteWish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// The longest wish, bytes.
 const WISH: usize = 32 * 1024;
 /// Subscriptions and publications of a page.
-const PAGE: usize = 500;
+pub(crate) const PAGE: usize = 500;
 
 pub(crate) fn operations() -> Vec<Operation> {
     let refuses = [Kind::NotFound, Kind::InvalidField, Kind::NotSupported, Kind::UpstreamUnavailable];
@@ -45,13 +45,15 @@ pub(crate) fn operations() -> Vec<Operation> {
         one(Operation::post("/v1/subscriptions/{number}/retry", retry))
             .about("retrySubscription", "Try once more now, even where there was a refusal for good")
             .answer(200, "Subscription", "It is being tried, or refreshed if it stands"),
+        one(Operation::patch("/v1/subscriptions/{number}", renew))
+            .about("renewSubscription", "Ask for another lease from now on, and renew at once")
+            .body(WISH, true, &["application/json"], "Renewal")
+            .answer(200, "Subscription", "It is being renewed, with everybody who shares its dialog")
+            .refuses(&[Kind::BadJson]),
         one(Operation::delete("/v1/subscriptions/{number}", remove))
             .about("unsubscribe", "End a subscription; its dialog ends with its last one")
             .bare(204, "It has ended")
             .refuses(&[Kind::Conflict]),
-        pages(Operation::get("/v1/exports", exports))
-            .about("exports", "What is published to other servers, and their answers")
-            .answer(200, "Exports", "A page of them"),
     ]
 }
 
@@ -71,14 +73,28 @@ struct Wish {
     expires: Option<u32>,
 }
 
+/// What changes of a subscription.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Renewal {
+    expires: u32,
+}
+
 impl Caller {
-    async fn remote(&self, command: RemoteCommand) -> Result<RemoteAnswer, Problem> {
+    pub(crate) async fn remote(&self, command: RemoteCommand) -> Result<RemoteAnswer, Problem> {
+        let publishes = matches!(
+            command,
+            RemoteCommand::Publish(_)
+                | RemoteCommand::Publication(_)
+                | RemoteCommand::Modify { .. }
+                | RemoteCommand::Withdraw(_)
+        );
         match self.app.port.remote(command).await {
             None => {
                 Err(Problem::new(Kind::NotSupported, "this gateway talks to no other servers: remote.enabled is false"))
             }
             Some(Err(error)) => Err(busy(error)),
-            Some(Ok(answer)) => answered(answer),
+            Some(Ok(answer)) => answered(answer, publishes),
         }
     }
 
@@ -90,6 +106,13 @@ impl Caller {
         let kind = self.app.port.packages().get(wish.package).kind();
         let subscriber = wish.subscriber.as_deref().and_then(|one| self.app.port.addresses().parse(one).ok());
         subscriber.is_some_and(|subscriber| self.principal.may_write(&subscriber, kind))
+    }
+
+    /// The package of a kind, or of an event type.
+    pub(crate) fn any_package(&self, name: &str) -> Result<PackageId, Problem> {
+        let packages = self.app.port.packages();
+        let id = packages.find_kind(name).or_else(|| packages.find(name.as_bytes()));
+        id.ok_or_else(|| Problem::at(Kind::NotFound, "/package", "there is no such package here"))
     }
 
     /// A subscription that it may see.
@@ -104,12 +127,17 @@ impl Caller {
 }
 
 /// An answer that is none of the refusals.
-fn answered(answer: RemoteAnswer) -> Result<RemoteAnswer, Problem> {
+fn answered(answer: RemoteAnswer, publishes: bool) -> Result<RemoteAnswer, Problem> {
     Err(match answer {
+        RemoteAnswer::Unknown if publishes => Problem::new(Kind::NotFound, "there is no such publication"),
         RemoteAnswer::Unknown => Problem::new(Kind::NotFound, "there is no such subscription"),
+        RemoteAnswer::BadBody(bad) => refused(&PublishError::BadBody(bad), "/state"),
+        RemoteAnswer::Full if publishes => {
+            Problem::new(Kind::TooManyPublications, "there are as many as can be").later(5000)
+        }
         RemoteAnswer::Full => Problem::new(Kind::TooManySubscriptions, "there are as many as can be").later(5000),
         RemoteAnswer::Invalid(what) => {
-            wrong(what, "a SIP URI, a token, or headers that are not the gateway's to write")
+            wrong(what, "a SIP URI, a token, a body of bearable length, or headers that are not the gateway's to write")
         }
         RemoteAnswer::Configured => Problem::new(Kind::Conflict, "it stands in the configuration, and ends there"),
         answer => return Ok(answer),
@@ -117,7 +145,7 @@ fn answered(answer: RemoteAnswer) -> Result<RemoteAnswer, Problem> {
 }
 
 /// An address of ours in canonical form, else what it is at another server.
-fn uri(caller: &Caller, text: &str) -> Box<str> {
+pub(crate) fn uri(caller: &Caller, text: &str) -> Box<str> {
     let full = if text.contains(':') { text.to_owned() } else { format!("sip:{text}") };
     caller.app.port.addresses().parse(text).unwrap_or(full).into()
 }
@@ -125,9 +153,7 @@ fn uri(caller: &Caller, text: &str) -> Box<str> {
 async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
     let Object(wish) = http::read(&body)?;
     let Wish { resource, package, subscriber, event_id, target, contact, outbound_proxy, headers, expires } = wish;
-    let packages = caller.app.port.packages();
-    let id = packages.find_kind(&package).or_else(|| packages.find(package.as_bytes()));
-    let id = id.ok_or_else(|| Problem::at(Kind::NotFound, "/package", "there is no such package here"))?;
+    let id = caller.any_package(&package)?;
     if expires == Some(0) {
         return Err(wrong("expires", "more than 0 seconds"));
     }
@@ -171,13 +197,26 @@ async fn retry(caller: Caller, Segments(number): Segments<String>) -> Result<Res
     }
 }
 
+async fn renew(caller: Caller, Segments(number): Segments<String>, Body(body): Body) -> Result<Response, Problem> {
+    let Object(Renewal { expires }) = http::read(&body)?;
+    if expires == 0 {
+        return Err(wrong("expires", "more than 0 seconds"));
+    }
+    let id = caller.subscription(&number).await?.id;
+    let expires = Duration::from_secs(expires.into());
+    match caller.remote(RemoteCommand::Renew { id, expires }).await? {
+        RemoteAnswer::Subscription(row) => Ok(json(show(&caller, &row, true).to_string())),
+        _ => Err(Problem::new(Kind::NotFound, "there is no such subscription")),
+    }
+}
+
 async fn remove(caller: Caller, Segments(number): Segments<String>) -> Result<StatusCode, Problem> {
     let row = caller.subscription(&number).await?;
     caller.remote(RemoteCommand::Remove(row.id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn page(parameters: &Parameters) -> Result<u64, Problem> {
+pub(crate) fn page(parameters: &Parameters) -> Result<u64, Problem> {
     parameters.only(&["page"])?;
     match parameters.last("page") {
         Some(page) => http::place(page).map(|[from]| from),
@@ -202,32 +241,11 @@ async fn list(caller: Caller, parameters: Parameters) -> Result<Response, Proble
     Ok(json(paged(json!({ "subscriptions": rows }), next)))
 }
 
-async fn exports(caller: Caller, parameters: Parameters) -> Result<Response, Problem> {
-    caller.admin()?;
-    let from = page(&parameters)?;
-    let RemoteAnswer::Publications(rows, next) =
-        caller.remote(RemoteCommand::Publications { from, most: PAGE }).await?
-    else {
-        return Err(Problem::new(Kind::Internal, "the answer is another one's"));
-    };
-    let rows: Vec<_> = rows.iter().map(|row| export(&caller, row)).collect();
-    Ok(json(paged(json!({ "exports": rows }), next)))
-}
-
-fn paged(mut answer: Value, next: Option<u64>) -> String {
+pub(crate) fn paged(mut answer: Value, next: Option<u64>) -> String {
     if let Some(next) = next {
         answer["page"] = next.to_string().into();
     }
     answer.to_string()
-}
-
-fn export(caller: &Caller, row: &RemotePublication) -> Value {
-    let RemotePublication { resource, package, server, state, reason, status, until, next, sent } = row;
-    json!({
-        "r": &**resource, "kind": caller.app.port.packages().get(*package).kind(), "server": server, "state": state,
-        "reason": reason, "status": status, "until": until.map(|time| time.as_millis()),
-        "next": next.map(|time| time.as_millis()), "requests": sent,
-    })
 }
 
 fn show(caller: &Caller, row: &RemoteRow, whole: bool) -> Value {

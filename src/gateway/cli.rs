@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod explain;
+mod exports;
 mod get;
 mod output;
 mod publish;
@@ -54,6 +55,9 @@ enum Command {
     /// Show who watches over SIP, or tell them anew; watch addresses at other servers
     #[command(subcommand)]
     Subs(subs::Command),
+    /// Show what is published to other servers, and publish there
+    #[command(subcommand)]
+    Exports(exports::Command),
     /// Show what happens to an address as it happens: requests, decisions, NOTIFYs and their answers
     Trace(client::About),
     /// Make tokens and API keys for the web side
@@ -150,6 +154,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(options) => explain::run(&options, &mut out),
         Command::Publish(options) => publish::run(&options, &mut out),
         Command::Subs(command) => subs::run(&command, &mut out),
+        Command::Exports(command) => exports::run(&command, &mut out),
         Command::Trace(options) => trace::run(&options, &mut out),
         Command::Token(command) => token::run(&command, &mut out),
         Command::Store(command) => store::run(&command, &mut out),

@@ -30,5 +30,5 @@ pub use publish::{
     PublishedLease, ResourceId,
 };
 pub use record::{Durabilities, Durability, Record};
-pub use remote::{Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteWish};
+pub use remote::{Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteContent, RemoteRecord, RemoteWish};
 pub use time::Time;

@@ -1,6 +1,6 @@
 //! What adapters ask the machine that talks to other servers, and what it answers.
 
-use crate::package::{AnyState, PackageId};
+use crate::package::{AnyState, BadBody, PackageId};
 use crate::time::Time;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,6 +32,46 @@ pub struct RemoteWish {
     pub owner: Box<str>,
 }
 
+/// A document that somebody inside wants to have published at another server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteRecord {
+    /// Whose state: a SIP URI.
+    pub resource: Box<str>,
+    /// Who publishes: a SIP URI. `None`: the presentity itself.
+    pub publisher: Option<Box<str>>,
+    /// Which state.
+    pub package: PackageId,
+    /// The owner's own name for it: the same resource, publisher, package and id again are the same publication.
+    /// `None`: it is a new one.
+    pub id: Option<Box<str>>,
+    /// What it says.
+    pub content: RemoteContent,
+    /// The Request-URI, where it is not the resource.
+    pub target: Option<Box<str>>,
+    /// A SIP URI.
+    pub outbound_proxy: Option<Box<str>>,
+    /// Headers of the user's own: name and value.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// The lease to ask for; `None`: as configured.
+    pub expires: Option<Duration>,
+    /// Whose publication it is: the name of a principal.
+    pub owner: Box<str>,
+}
+
+/// What a publication at another server says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RemoteContent {
+    /// A document, sent as it is.
+    Document {
+        /// The value of Content-Type.
+        content_type: Box<str>,
+        /// The document.
+        body: Bytes,
+    },
+    /// The state as JSON, which the package writes in its first format, with a version that rises.
+    State(Bytes),
+}
+
 /// A question to the machine that talks to other servers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RemoteCommand {
@@ -48,34 +88,78 @@ pub enum RemoteCommand {
     },
     /// Tries once more now, even where there was a refusal for good.
     Retry(u64),
+    /// Asks for another lease from now on, and renews at once. All who share a dialog share its lease.
+    Renew {
+        /// Which.
+        id: u64,
+        /// The lease to ask for.
+        expires: Duration,
+    },
     /// Ends a subscription.
     Remove(u64),
-    /// What is published to other servers: from this place on, at most so many.
+    /// Publishes a document elsewhere, or replaces what its owner published under the same name.
+    Publish(Box<RemoteRecord>),
+    /// Changes what a publication says, or renews its lease if it says nothing new.
+    Modify {
+        /// Which.
+        number: u64,
+        /// What it says now; `None`: the same.
+        content: Option<RemoteContent>,
+        /// The lease to ask for from now on; `None`: as before.
+        expires: Option<Duration>,
+    },
+    /// Removes a publication. How that went is remembered for a minute.
+    Withdraw(u64),
+    /// One publication that somebody inside has asked for.
+    Publication(u64),
+    /// What is published to other servers, first what somebody inside has asked for: from this place on, at most so many.
     Publications {
         /// The first.
         from: u64,
         /// At most so many.
         most: usize,
     },
+    /// Everything that is counted.
+    Totals,
+}
+
+/// Something counted, for the metrics page.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteTotal {
+    /// Its name, with labels. Those of one name stand together.
+    pub name: String,
+    /// What it means.
+    pub help: &'static str,
+    /// It only rises.
+    pub counter: bool,
+    /// How many.
+    pub value: u64,
 }
 
 /// Its answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RemoteAnswer {
-    /// To [`RemoteCommand::Subscribe`], [`RemoteCommand::Get`] and [`RemoteCommand::Retry`].
+    /// To [`RemoteCommand::Subscribe`], [`RemoteCommand::Get`], [`RemoteCommand::Retry`] and [`RemoteCommand::Renew`].
     Subscription(Box<RemoteRow>),
     /// To [`RemoteCommand::List`], and where to go on, if there may be more.
     Subscriptions(Vec<RemoteRow>, Option<u64>),
     /// To [`RemoteCommand::Publications`], and where to go on, if there may be more.
     Publications(Vec<RemotePublication>, Option<u64>),
+    /// To [`RemoteCommand::Publish`], [`RemoteCommand::Modify`], [`RemoteCommand::Withdraw`] and
+    /// [`RemoteCommand::Publication`]. The flag: it is a new one.
+    Publication(Box<RemotePublication>, bool),
+    /// To [`RemoteCommand::Totals`].
+    Totals(Vec<RemoteTotal>),
     /// To [`RemoteCommand::Remove`].
     Removed,
-    /// There is no such subscription.
+    /// There is no such subscription or publication.
     Unknown,
     /// There are as many as the configuration allows.
     Full,
     /// A URI makes no sense, or a header; which.
     Invalid(&'static str),
+    /// A state makes no sense.
+    BadBody(BadBody),
     /// The subscription belongs to the configuration, and ends there.
     Configured,
 }
@@ -135,13 +219,25 @@ pub struct RemoteDocument {
 /// A state that is published to another server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RemotePublication {
-    /// The canonical address.
+    /// Names it, if somebody inside has asked for it; else a rule of the configuration did.
+    pub number: Option<u64>,
+    /// Who asked for it; empty: a rule.
+    pub owner: Box<str>,
+    /// The owner's own name for it.
+    pub id: Option<Box<str>>,
+    /// The canonical address, or what it is at the other server.
     pub resource: Arc<str>,
+    /// Who publishes; `None`: the presentity itself.
+    pub publisher: Option<Box<str>>,
     /// Which state.
     pub package: PackageId,
-    /// The server, as the rule names it.
+    /// The server, as the rule names it; or where requests go first, or the Request-URI.
     pub server: Box<str>,
-    /// `pending`, `active`, `retrying`.
+    /// What it says, and the type of that; empty for rules.
+    pub content_type: Box<str>,
+    /// What the other server calls the version that it holds.
+    pub entity_tag: Option<Box<[u8]>>,
+    /// `pending`, `active`, `retrying`; `terminated`: it has been removed.
     pub state: &'static str,
     /// Why it is not active.
     pub reason: Option<String>,

@@ -1,11 +1,15 @@
 //! What is published to other servers.
 
+use super::publish::{Progress, write};
 use super::{AGAIN, Remote, Task};
 use lamplighter_model::remote::{Heard, RemotePublication};
-use lamplighter_model::{Answer, AnyState, Command, PackageId, Profile, RemoteAnswer, Rendering, Time};
+use lamplighter_model::{Answer, AnyState, Command, PackageId, RemoteAnswer, Time};
 use lamplighter_sip::client::{self, PublicationId, State};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Pages of what rules publish are named from here on.
+const RULES: u64 = 1 << 62;
 
 /// Which rule, whose state, which package.
 pub(crate) type ExportKey = (u8, Arc<str>, PackageId);
@@ -90,12 +94,7 @@ impl Remote {
             (Some(domain), Some((user, _))) => format!("{user}@{domain}").into(),
             _ => resource.as_ref().into(),
         };
-        let mut body = Vec::new();
-        let cuts = package.write(&there, state, Rendering::default(), &Profile::default(), &mut body);
-        // The version is one digit wide in what packages write; the agent writes it anew each time.
-        if let Some(at) = cuts.version {
-            body.remove(at as usize);
-        }
+        let body = write(package, &there, state);
         let record = client::Record {
             key: rule.server.clone(),
             publisher: rule.publisher.clone().or_else(|| Some(there.clone())),
@@ -106,7 +105,7 @@ impl Remote {
             expires: rule.expires,
             proxy: Some(rule.server.clone()),
             headers: rule.headers.clone(),
-            body: client::Body { bytes: body.into(), version_at: cuts.version },
+            body,
         };
         let publication = self.agent.publish(now, record, &mut self.told);
         if let Some(id) = publication {
@@ -118,28 +117,41 @@ impl Remote {
         }
     }
 
+    /// First what somebody inside has asked for, by number, then what rules publish, by place.
     pub(crate) fn publications(&self, from: u64, most: usize) -> RemoteAnswer {
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let published = |(key, export): (&ExportKey, &Export)| Some((key.clone(), export.publication?));
-        let mut all = self.exports.iter().filter_map(published).skip(from);
-        let rows: Vec<_> = all.by_ref().take(most).map(|(key, id)| self.publication_row(key, id)).collect();
-        let next = all.next().map(|_| (from + rows.len()) as u64);
-        RemoteAnswer::Publications(rows, next)
+        let own = self.own.range(from..).take_while(|(number, _)| **number < RULES);
+        let own = own.map(|(number, own)| (*number, self.own_row(*number, own)));
+        let passed = usize::try_from(from.saturating_sub(RULES)).unwrap_or(usize::MAX);
+        let published = |(place, (key, export)): (usize, (&ExportKey, &Export))| {
+            Some((RULES + place as u64, self.publication_row(key, export.publication?)))
+        };
+        let ruled = self.exports.iter().enumerate().skip(passed).filter_map(published);
+        let mut all = own.chain(ruled);
+        let rows = all.by_ref().take(most).map(|(_, row)| row).collect();
+        RemoteAnswer::Publications(rows, all.next().map(|(place, _)| place))
     }
 
-    fn publication_row(&self, (rule, resource, package): ExportKey, id: PublicationId) -> RemotePublication {
-        let row = self.agent.publication(id);
-        let server = self.settings.rules.get(usize::from(rule)).map_or_else(Box::default, |rule| rule.server.clone());
+    fn publication_row(&self, (rule, resource, package): &ExportKey, id: PublicationId) -> RemotePublication {
+        let rule = self.settings.rules.get(usize::from(*rule));
+        let pending = || Progress { state: State::Pending.name(), ..Progress::default() };
+        let row = self.agent.publication(id).map_or_else(pending, Progress::of);
+        let Progress { state, reason, status, until, next, entity_tag, sent } = row;
         RemotePublication {
-            resource,
-            package,
-            server,
-            state: row.as_ref().map_or(State::Pending, |row| row.state).name(),
-            reason: row.as_ref().and_then(|row| row.cause.as_ref()).map(ToString::to_string),
-            status: row.as_ref().map_or(0, |row| row.last_status),
-            until: row.as_ref().and_then(|row| row.until),
-            next: row.as_ref().and_then(|row| row.next),
-            sent: row.map_or(0, |row| row.sent),
+            number: None,
+            owner: Box::default(),
+            id: None,
+            resource: resource.clone(),
+            publisher: rule.and_then(|rule| rule.publisher.clone()),
+            package: *package,
+            server: rule.map_or_else(Box::default, |rule| rule.server.clone()),
+            content_type: Box::default(),
+            entity_tag,
+            state,
+            reason,
+            status,
+            until,
+            next,
+            sent,
         }
     }
 }

@@ -6,13 +6,16 @@
 //! - `feed` puts what was learned under the gateway's own identity on the bus, as a source `remote:...` whose lease is
 //!   that of the subscription. What a server has released to one subscriber stays with that subscription.
 //! - `export` publishes (RFC 3903) what our own sources compose. What came from another server is never among it.
+//! - `publish` publishes documents that programs hand in.
 //!
 //! Like a shard it is a plain value, driven by the same driver: no socket, no clock, no chance. It asks shards by
 //! [`lamplighter_model::Output::Ask`], a bounded number of questions at a time, and never waits for one.
 
 mod export;
 mod feed;
+mod publish;
 mod settings;
+mod totals;
 mod wish;
 
 pub use settings::{MOST_RULES, Rule, Settings, Watched};
@@ -23,7 +26,8 @@ use feed::{Feed, Flies, Leftover};
 use lamplighter_model::{
     Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
 };
-use lamplighter_sip::client::{self, Agent, Event, PublicationId, State, SubscriptionId, Target};
+use lamplighter_sip::client::{self, Agent, Event, PublicationId, State, SubscriptionId, Target, Usage};
+use publish::{Own, OwnKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +55,8 @@ enum Due {
     Linger(SubscriptionId),
     /// This dialog's subscription has not come back.
     Grace(SubscriptionId),
+    /// Nobody has asked how the removal of this publication went.
+    Forget(u64),
     /// This dialog, which is from before a restart, is to be refreshed.
     Renew(SubscriptionId),
     /// What this dialog's notifiers said before a restart, and have not said again since.
@@ -88,6 +94,11 @@ pub struct Remote {
     leftovers: BTreeMap<Leftover, Flies>,
     exports: BTreeMap<ExportKey, Export>,
     published: BTreeMap<PublicationId, ExportKey>,
+    own: BTreeMap<u64, Own>,
+    own_by_key: BTreeMap<OwnKey, u64>,
+    published_own: BTreeMap<PublicationId, u64>,
+    own_bytes: usize,
+    next_own: u64,
     due: BTreeSet<(Time, Due)>,
     /// Questions under way, and those that wait.
     asked: BTreeMap<u64, Task>,
@@ -117,6 +128,11 @@ impl Remote {
             leftovers: BTreeMap::new(),
             exports: BTreeMap::new(),
             published: BTreeMap::new(),
+            own: BTreeMap::new(),
+            own_by_key: BTreeMap::new(),
+            published_own: BTreeMap::new(),
+            own_bytes: 0,
+            next_own: 1,
             due: BTreeSet::new(),
             asked: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -139,7 +155,7 @@ impl Remote {
             client::Saved::Publication(it) => it.until = until,
         }
         let usage = self.agent.restore(now, key, standing, &mut self.told);
-        if let Some(client::Usage::Subscription(id)) = usage {
+        if let Some(Usage::Subscription(id)) = usage {
             self.restored.insert(id, until);
         }
         usage.is_some()
@@ -156,13 +172,13 @@ impl Remote {
         due.sort_unstable();
         let pace = (CATCH_UP / u32::try_from(due.len()).unwrap_or(u32::MAX).max(1)).clamp(HURRY, PACE);
         for (_, id) in due {
-            self.renew(now, id, pace);
+            self.plan_renewal(now, id, pace);
         }
         self.due.insert((now + self.settings.agent.pace.claim, Due::Claimed));
         self.resumed = true;
     }
 
-    fn renew(&mut self, now: Time, id: SubscriptionId, pace: Duration) {
+    fn plan_renewal(&mut self, now: Time, id: SubscriptionId, pace: Duration) {
         self.renewal = self.renewal.max(now) + pace;
         self.due.insert((self.renewal, Due::Renew(id)));
     }
@@ -218,10 +234,9 @@ impl Remote {
         for &id in self.lines.keys() {
             self.agent.unsubscribe(now, id, &mut self.told);
         }
-        for export in self.exports.values_mut() {
-            if let Some(id) = export.publication.take() {
-                self.agent.withdraw(now, id, &mut self.told);
-            }
+        let exported = self.exports.values_mut().filter_map(|export| export.publication.take());
+        for id in exported.chain(self.own.values().filter_map(|own| own.publication)) {
+            self.agent.withdraw(now, id, &mut self.told);
         }
     }
 
@@ -270,11 +285,15 @@ impl Remote {
                 self.ended(id);
             }
             Event::Published { id, .. } => self.published(id),
-            Event::Withdrawn { id } => _ = self.published.remove(&id),
-            // What else publications do is read from the agent when somebody asks.
+            Event::Answered { usage: Usage::Publication(id), status } => self.own_was_answered(id, status),
+            Event::Withdrawn { id } => {
+                self.published.remove(&id);
+                self.own_has_ended(now, id);
+            }
+            // What else happens is read from the agent when somebody asks.
             Event::RefreshFailed { .. }
             | Event::PublicationLost { .. }
-            | Event::Answered { .. }
+            | Event::Answered { usage: Usage::Subscription(_), .. }
             | Event::Refused { .. } => {}
         }
     }
@@ -288,7 +307,13 @@ impl Remote {
             RemoteCommand::Get(id) => self.get(id),
             RemoteCommand::List { from, most } => self.list(from, most),
             RemoteCommand::Retry(id) => self.retry(now, id),
+            RemoteCommand::Renew { id, expires } => self.renew(now, id, expires),
             RemoteCommand::Remove(id) => self.remove(now, id),
+            RemoteCommand::Publish(record) => self.publish_own(now, *record),
+            RemoteCommand::Modify { number, content, expires } => self.modify_own(now, number, content, expires),
+            RemoteCommand::Withdraw(number) => self.withdraw_own(now, number),
+            RemoteCommand::Publication(number) => self.own_answer(number, false),
+            RemoteCommand::Totals => self.totals(now),
             RemoteCommand::Publications { from, most } => self.publications(from, most),
         }
     }
@@ -306,6 +331,7 @@ impl Remote {
                     self.agent.retry(now, id, &mut self.told);
                 }
                 Due::Renew(_) => {}
+                Due::Forget(number) => self.forget_own(number),
                 Due::Unconfirmed(id) => self.discard(id),
                 Due::Claimed => self.discard_unclaimed(),
                 Due::Ask(task) => self.waiting.push_back(task),

@@ -8,6 +8,8 @@ use lamplighter_model::{
 };
 use lamplighter_sip::client::Local;
 
+mod programs;
+
 pub(crate) const START: Time = Time::from_micros(1_000_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 const THEM: &str = "192.0.2.9:5060";

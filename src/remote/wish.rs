@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest URI, event id and header, bytes.
-const LONGEST: usize = 512;
+pub(crate) const LONGEST: usize = 512;
 /// The most headers of the user's own.
 const MOST_HEADERS: usize = 16;
 /// The whole state is asked for anew this often at most.
 const ANEW: Duration = Duration::from_secs(30);
 /// Headers that are ours to write.
-const OURS: [&str; 19] = [
+const OURS: [&str; 25] = [
     "via",
     "v",
     "from",
@@ -36,6 +36,12 @@ const OURS: [&str; 19] = [
     "expires",
     "content-length",
     "l",
+    "content-type",
+    "c",
+    "content-encoding",
+    "e",
+    "sip-if-match",
+    "accept",
     "max-forwards",
     "route",
     "record-route",
@@ -152,7 +158,7 @@ impl Remote {
         };
         // What its server said before the restart is known to nobody here.
         if line.restored.is_some() && self.resumed {
-            self.renew(now, id, PACE);
+            self.plan_renewal(now, id, PACE);
         }
         self.lines.insert(id, line);
         Ok(id)
@@ -197,6 +203,15 @@ impl Remote {
     pub(crate) fn retry(&mut self, now: Time, id: u64) -> RemoteAnswer {
         if let Some(line) = self.subs.get(&id).and_then(|sub| sub.line) {
             self.agent.retry(now, line, &mut self.told);
+        }
+        self.get(id)
+    }
+
+    pub(crate) fn renew(&mut self, now: Time, id: u64, expires: Duration) -> RemoteAnswer {
+        let Some(sub) = self.subs.get_mut(&id) else { return RemoteAnswer::Unknown };
+        sub.wish.expires = Some(expires);
+        if let Some(line) = sub.line {
+            self.agent.renew(now, line, expires, &mut self.told);
         }
         self.get(id)
     }
@@ -380,27 +395,34 @@ pub fn is_uri(text: &str) -> bool {
     text.len() <= LONGEST && Uri::read(text.as_bytes()).as_ref().is_some_and(sip)
 }
 
+/// Whether a text is a token (RFC 3261 section 25.1) of bearable length.
+pub(crate) fn is_token(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)
+}
+
+/// Whether these are headers that a user may have in our requests.
+pub(crate) fn good_headers(headers: &[(Box<str>, Box<str>)]) -> bool {
+    let good = |(name, value): &(Box<str>, Box<str>)| {
+        let ours = OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        is_token(name) && !ours && value.len() <= LONGEST && !value.chars().any(char::is_control)
+    };
+    headers.len() <= MOST_HEADERS && headers.iter().all(good)
+}
+
 /// What of a wish makes no sense.
 fn invalid(wish: &RemoteWish) -> Option<&'static str> {
     let RemoteWish { resource, subscriber, event_id, target, contact, outbound_proxy, headers, .. } = wish;
     let good = |uri: &Option<Box<str>>| uri.as_deref().is_none_or(is_uri);
-    let token = |text: &str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
-        !text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)
-    };
-    let header = |(name, value): &(Box<str>, Box<str>)| {
-        let ours = OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours));
-        token(name) && !ours && value.len() <= LONGEST && !value.chars().any(char::is_control)
-    };
     let user = |uri: &str| Uri::read(uri.as_bytes()).is_some_and(|uri| !uri.user.is_empty());
     match () {
         () if !is_uri(resource) || !user(resource) => Some("resource"),
         () if !good(subscriber) || !subscriber.as_deref().is_none_or(user) => Some("subscriber"),
-        () if !event_id.as_deref().is_none_or(token) => Some("event_id"),
+        () if !event_id.as_deref().is_none_or(is_token) => Some("event_id"),
         () if !good(target) => Some("target"),
         () if !good(contact) => Some("contact"),
         () if !good(outbound_proxy) => Some("outbound_proxy"),
-        () if headers.len() > MOST_HEADERS || !headers.iter().all(header) => Some("headers"),
+        () if !good_headers(headers) => Some("headers"),
         () => None,
     }
 }

@@ -4,7 +4,7 @@ use crate::api::ask;
 use crate::gateway::{Gateway, PATIENCE, directory};
 use crate::phone::{Message, Phone};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const LINE: &str = "sip:1001@example.com";
 
@@ -129,9 +129,71 @@ fn services_share_a_dialog() {
     assert!(added.status.success(), "{added:?}");
     let shown = String::from_utf8(here.ask(&["subs", "show", "3"]).stdout).unwrap();
     assert!(shown.contains("active") && shown.contains("shared by 2"), "{shown}");
+    let renewed = here.ask(&["subs", "renew", "3", "--expires", "900", "--json"]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    let far = || Duration::from_secs(800);
+    row(&here, "/v1/subscriptions/3", "has another lease", |row| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        row["until"].as_u64().is_some_and(|until| until > (now + far()).as_millis() as u64 && row["notified"].as_u64() > Some(1))
+    });
     assert!(here.ask(&["subs", "rm", "3"]).status.success());
     ask(&here, "DELETE", "/v1/subscriptions/2", &[], "").expect(204);
     row(&there, "/v1/watchers", "has none", |row| row["watchers"] == json!([]));
+}
+
+/// PU-10, PU-11, PU-12: a program publishes at another server, and reads what that answered.
+#[test]
+fn programs_publish_elsewhere() {
+    let there = Gateway::start("");
+    let here = talking(&there, "");
+    let proxy = format!("sip:{}", there.sip);
+    let mut watcher = Phone::udp(&there, "2001");
+    watcher.subscribe(LINE, "presence", 600);
+    let publishing = json!({
+        "resource": LINE, "package": "presence", "publisher": "sip:crm@example.com", "id": "desk",
+        "outbound_proxy": proxy, "expires": 600, "headers": { "X-Why": "because" },
+        "state": { "basic": "open", "note": "Back at 3" },
+    });
+    let created = ask(&here, "POST", "/v1/exports", &[], &publishing.to_string()).expect(201).json();
+    assert_eq!((created["number"].as_u64(), created["id"].as_str()), (Some(1), Some("desk")), "{created}");
+    until(&mut watcher, "that it is open", |notify| notify.body.contains("Back at 3"));
+    let path = "/v1/exports/1";
+    let active = row(&here, path, "has published", |row| row["state"] == "active");
+    assert_eq!((active["status"].as_u64(), active["requests"].as_u64()), (Some(200), Some(1)), "{active}");
+    assert!(active["entity_tag"].is_string() && active["until"].as_u64() > Some(0), "{active}");
+
+    // The same id again changes it; so does PATCH; without anything new it is refreshed.
+    let mut again = publishing.clone();
+    again["state"]["note"] = "Back at 4".into();
+    ask(&here, "POST", "/v1/exports", &[], &again.to_string()).expect(200);
+    until(&mut watcher, "four", |notify| notify.body.contains("Back at 4"));
+    let body = "<?xml version=\"1.0\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:1001@example.com\">\
+                <tuple id=\"a\"><status><basic>open</basic></status><note>Back at 5</note></tuple></presence>";
+    let change = json!({ "content_type": "application/pidf+xml", "body": body });
+    ask(&here, "PATCH", path, &[], &change.to_string()).expect(200);
+    until(&mut watcher, "five", |notify| notify.body.contains("Back at 5"));
+    ask(&here, "POST", "/v1/exports/1/refresh", &[], "").expect(200);
+    row(&here, path, "has refreshed", |row| row["requests"] == 4 && row["status"] == 200);
+
+    // What the other server does not take is told with its reason.
+    let bad = json!({ "content_type": "application/pidf+xml", "body": "<presence" });
+    ask(&here, "PATCH", path, &[], &bad.to_string()).expect(200);
+    let failed = row(&here, path, "was refused", |row| row["state"] == "retrying");
+    assert_eq!((failed["status"].as_u64(), failed["reason"].as_str()), (Some(400), Some("400 Bad Request")), "{failed}");
+    let nonsense = json!({ "state": { "basic": "ajar" } });
+    ask(&here, "PATCH", path, &[], &nonsense.to_string()).expect(422);
+
+    let gone = here.ask(&["exports", "rm", "1", "--json"]);
+    assert!(gone.status.success(), "{gone:?}");
+    until(&mut watcher, "that nobody says anything", |notify| !notify.body.contains("Back at"));
+    let last = row(&here, path, "has removed it", |row| row["state"] == "terminated");
+    assert_eq!(last["status"], 200, "{last}");
+    let added = here.ask(&["exports", "add", LINE, "presence", "--state", "{\"basic\":\"open\"}", "--proxy", &proxy]);
+    assert!(added.status.success(), "{added:?}");
+    let shown = String::from_utf8(here.ask(&["exports", "show"]).stdout).unwrap();
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    let metrics = here.get("/metrics").1;
+    assert!(metrics.contains("remote_documents 2\n") && metrics.contains("remote_requests_sent_total{method"), "{metrics}");
 }
 
 /// QS-13: what is ours is served from here.

@@ -4,7 +4,7 @@ use super::Failure;
 use super::client::{Gateway, Sent, segment};
 use super::output::{Colour, Output, clean, clock};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::io::Write as _;
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,8 @@ pub(super) enum Command {
     Add(Add),
     /// Show what is watched at other servers, or one subscription with what it has learned
     Show(Show),
+    /// Renew a subscription at another server now, or try again now after a failure
+    Renew(Renew),
     /// End a subscription at another server
     Rm(Rm),
 }
@@ -40,6 +42,26 @@ pub(super) struct Add {
     /// The lease to ask for, seconds
     #[arg(long)]
     expires: Option<u32>,
+    /// A header of every SUBSCRIBE, such as 'X-Tenant: 7'
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The answer as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Renew {
+    /// Which
+    number: u64,
+    /// The lease to ask for from now on, seconds; left out: as before
+    #[arg(long)]
+    expires: Option<u32>,
+    /// The answer as one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     gateway: Gateway,
 }
@@ -91,6 +113,7 @@ pub(super) fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
         Command::Refresh(options) => refresh(options, out),
         Command::Add(options) => add(options, out),
         Command::Show(options) => show(options, out),
+        Command::Renew(options) => renew(options, out),
         Command::Rm(options) => {
             let path = format!("/v1/subscriptions/{}", options.number);
             options.gateway.ask(Sent { method: "DELETE", path: &path, headers: vec![], body: vec![] })?;
@@ -161,15 +184,40 @@ fn refresh(options: &Refresh, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn add(options: &Add, out: &mut Output) -> Result<(), Failure> {
-    let Add { resource, package, subscriber, target, proxy, expires, gateway } = options;
+    let Add { resource, package, subscriber, target, proxy, expires, header, json: _, gateway } = options;
+    let mut more = Map::new();
+    for one in header {
+        let (name, value) = one.split_once(':').ok_or_else(|| Failure::Usage(format!("--header {one}: no colon")))?;
+        more.insert(name.trim().into(), value.trim().into());
+    }
     let wish = json!({
         "resource": resource, "package": package, "subscriber": subscriber, "target": target,
-        "outbound_proxy": proxy, "expires": expires,
+        "outbound_proxy": proxy, "expires": expires, "headers": more,
     });
     let headers = vec![("Content-Type", "application/json")];
     let body = wish.to_string().into_bytes();
     let row = gateway.ask(Sent { method: "POST", path: "/v1/subscriptions", headers, body })?;
-    let line = remote(out, &row);
+    tell(&row, options.json, out)
+}
+
+fn renew(options: &Renew, out: &mut Output) -> Result<(), Failure> {
+    let path = format!("/v1/subscriptions/{}", options.number);
+    let row = match options.expires {
+        Some(expires) => {
+            let headers = vec![("Content-Type", "application/json")];
+            let body = json!({ "expires": expires }).to_string().into_bytes();
+            options.gateway.ask(Sent { method: "PATCH", path: &path, headers, body })?
+        }
+        None => {
+            let path = format!("{path}/retry");
+            options.gateway.ask(Sent { method: "POST", path: &path, headers: vec![], body: vec![] })?
+        }
+    };
+    tell(&row, options.json, out)
+}
+
+fn tell(row: &Value, json: bool, out: &mut Output) -> Result<(), Failure> {
+    let line = if json { row.to_string() } else { remote(out, row) };
     writeln!(out, "{line}")?;
     Ok(())
 }

@@ -280,6 +280,15 @@ impl Agent {
         self.finish(now, out);
     }
 
+    /// Asks for another lease from now on, and tries or refreshes at once. All users share it.
+    pub fn renew(&mut self, now: Time, id: SubscriptionId, lease: Duration, out: &mut Vec<Output>) {
+        self.subscription_acts(now, id.0, out, |it, turn| {
+            it.ask_for(lease, turn);
+            it.retry(turn);
+        });
+        self.finish(now, out);
+    }
+
     /// Publishes, and keeps it published; a record that is published already becomes this one. `None`: there is no
     /// room for more.
     pub fn publish(&mut self, now: Time, record: Record, out: &mut Vec<Output>) -> Option<PublicationId> {
@@ -383,6 +392,15 @@ impl Agent {
         (totals.in_flight, totals.waiting) = self.servers.load();
         (totals.kept, totals.hosts, totals.servers) = (self.kept.len(), self.hosts.len(), self.servers.len());
         totals.shun(self.servers.shunned(now));
+        for (_, kept) in self.kept.from(0) {
+            match &kept.it {
+                It::Subscription(it) => {
+                    totals.dialogs += usize::from(it.has_dialog());
+                    totals.subscriptions[it.state() as usize] += usize::from(it.parent().is_none());
+                }
+                It::Publication(it) => totals.publications[it.state() as usize] += 1,
+            }
+        }
         totals
     }
 
@@ -666,6 +684,7 @@ impl Agent {
             kept.stage = Stage::Out(place);
             self.servers.sent(now, target);
             self.totals.sent += 1;
+            self.totals.publishes += u64::from(method == "PUBLISH");
             out.push(Output::Send { flow, bytes });
             return Ok(());
         }
@@ -756,6 +775,7 @@ impl Agent {
             Some(transaction::Due::TimedOut) => {
                 let (started, shun) = (sent.transaction.started, self.settings.pace.shun);
                 let Some(Sent { owner, target, .. }) = self.close(place) else { return };
+                self.totals.timeouts += 1;
                 self.servers.failed(now, target, started, 408, shun);
                 self.failed(now, owner, Cause::Timeout, out);
             }
@@ -854,6 +874,9 @@ impl Agent {
             return;
         }
         let Some(Sent { owner, target, .. }) = self.close(place) else { return };
+        if let Some(count) = self.totals.answers.get_mut(usize::from(status / 100).wrapping_sub(2)) {
+            *count += 1;
+        }
         let Some(kept) = self.kept.get_mut(owner) else { return };
         kept.stage = Stage::Idle;
         if status == 503 {
@@ -897,11 +920,14 @@ impl Agent {
         out.extend(self.answer(flow, message, refused.unwrap_or(200)).map(|bytes| Output::Send { flow, bytes }));
         if let Some(status) = refused {
             self.totals.refused += 1;
+            // Few statuses: all of them are ours.
+            *self.totals.refused_with.entry(status).or_default() += 1;
             out.push(Output::Event(Event::Refused { status }));
             if let Some(key) = key {
                 self.subscription_acts(now, key, out, Subscription::refused);
             }
         } else if let (Verdict::Accept(notification), Some(key)) = (verdict, key) {
+            self.totals.notified += 1;
             if notification.standing == subscriber::Standing::Terminated {
                 if self.late.len() == MOST_LATE {
                     self.late.pop_front();

@@ -7,6 +7,7 @@ use super::subscriber::Notification;
 use super::table::Place;
 use bytes::Bytes;
 use lamplighter_model::{Flow, Time, Transport};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Names a subscription of an agent.
@@ -100,6 +101,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Active, Self::Retrying, Self::Rejected, Self::Terminated];
+
     /// As the API says it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -308,10 +312,18 @@ pub struct Totals {
     pub publications_ended: u64,
     /// Requests that were sent, without retransmissions.
     pub sent: u64,
+    /// Those of them that were PUBLISH requests.
+    pub publishes: u64,
     /// Retransmissions.
     pub resent: u64,
+    /// Final answers by their first digit, 2 to 6.
+    pub answers: [u64; 5],
+    /// Requests without an answer when their time was over.
+    pub timeouts: u64,
     /// Requests that went to another server after one failed.
     pub failed_over: u64,
+    /// NOTIFYs that were accepted.
+    pub notified: u64,
     /// NOTIFYs that were refused.
     pub refused: u64,
     /// Subscriptions, forks and publications that are kept.
@@ -320,6 +332,14 @@ pub struct Totals {
     pub hosts: usize,
     /// Servers that are known by address.
     pub servers: usize,
+    /// The same by the status of the answer.
+    pub refused_with: BTreeMap<u16, u64>,
+    /// Subscriptions by how they stand, as [`State::ALL`] has them; forks are not among them.
+    pub subscriptions: [usize; 5],
+    /// Publications by how they stand.
+    pub publications: [usize; 5],
+    /// Dialogs, forks included.
+    pub dialogs: usize,
     /// Requests without an answer yet.
     pub in_flight: usize,
     /// Requests that wait for those.

@@ -450,6 +450,15 @@ impl Publication {
         })
     }
 
+    /// How it stands.
+    pub fn state(&self) -> Public {
+        match (&self.tag, &self.cause) {
+            (_, Some(_)) => Public::Retrying,
+            (Some(_), None) => Public::Active,
+            (None, None) => Public::Pending,
+        }
+    }
+
     /// As the API lists it.
     pub fn row(&self, settings: &Settings, users: u32) -> Row {
         let held = self.tag.is_some();
@@ -458,11 +467,7 @@ impl Publication {
             resource: self.record.resource.clone(),
             from: self.record.publisher.clone().unwrap_or_else(|| settings.address.clone()),
             event: self.record.event.clone(),
-            state: match (held, &self.cause) {
-                (_, Some(_)) => Public::Retrying,
-                (true, None) => Public::Active,
-                (false, None) => Public::Pending,
-            },
+            state: self.state(),
             cause: self.cause.clone(),
             last_status: self.last_status,
             until: held.then_some(self.until),

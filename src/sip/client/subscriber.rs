@@ -259,6 +259,16 @@ impl Subscription {
         self.phase == Phase::Over
     }
 
+    /// How it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether there is another side.
+    pub fn has_dialog(&self) -> bool {
+        self.dialog.remote.is_some()
+    }
+
     /// Whether its user still wants it.
     pub fn is_wanted(&self) -> bool {
         self.wanted
@@ -341,6 +351,12 @@ impl Subscription {
     pub fn claim(&mut self, watch: Watch) {
         self.claim_by = None;
         self.watch = watch;
+    }
+
+    /// The user wants another lease from the next request on.
+    pub fn ask_for(&mut self, lease: Duration, turn: &Turn<'_>) {
+        self.watch.expires = Some(lease);
+        self.lease = turn.settings.pace.lease(self.watch.expires);
     }
 
     /// The user wants another attempt now, whatever has been refused. One that stands is refreshed, for the whole state.
