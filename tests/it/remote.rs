@@ -134,7 +134,9 @@ fn services_share_a_dialog() {
     let far = || Duration::from_secs(800);
     row(&here, "/v1/subscriptions/3", "has another lease", |row| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        row["until"].as_u64().is_some_and(|until| until > (now + far()).as_millis() as u64 && row["notified"].as_u64() > Some(1))
+        row["until"]
+            .as_u64()
+            .is_some_and(|until| until > (now + far()).as_millis() as u64 && row["notified"].as_u64() > Some(1))
     });
     assert!(here.ask(&["subs", "rm", "3"]).status.success());
     ask(&here, "DELETE", "/v1/subscriptions/2", &[], "").expect(204);
@@ -179,7 +181,11 @@ fn programs_publish_elsewhere() {
     let bad = json!({ "content_type": "application/pidf+xml", "body": "<presence" });
     ask(&here, "PATCH", path, &[], &bad.to_string()).expect(200);
     let failed = row(&here, path, "was refused", |row| row["state"] == "retrying");
-    assert_eq!((failed["status"].as_u64(), failed["reason"].as_str()), (Some(400), Some("400 Bad Request")), "{failed}");
+    assert_eq!(
+        (failed["status"].as_u64(), failed["reason"].as_str()),
+        (Some(400), Some("400 Bad Request")),
+        "{failed}"
+    );
     let nonsense = json!({ "state": { "basic": "ajar" } });
     ask(&here, "PATCH", path, &[], &nonsense.to_string()).expect(422);
 
@@ -193,7 +199,10 @@ fn programs_publish_elsewhere() {
     let shown = String::from_utf8(here.ask(&["exports", "show"]).stdout).unwrap();
     assert_eq!(shown.lines().count(), 2, "{shown}");
     let metrics = here.get("/metrics").1;
-    assert!(metrics.contains("remote_documents 2\n") && metrics.contains("remote_requests_sent_total{method"), "{metrics}");
+    assert!(
+        metrics.contains("remote_documents 2\n") && metrics.contains("remote_requests_sent_total{method"),
+        "{metrics}"
+    );
 }
 
 /// QS-13: what is ours is served from here.
