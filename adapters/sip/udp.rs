@@ -28,6 +28,10 @@ const LARGEST: usize = 65_536;
 const BATCH: usize = 64;
 /// How long a full send buffer may hold a shard up; it empties at the speed of the wire.
 const PATIENCE_MS: u8 = 5;
+/// What ICMP messages about datagrams that went in vain become.
+const IN_VAIN: [Errno; 3] = [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ENETUNREACH];
+/// How often one datagram is tried that the kernel does not send because of what became of earlier ones.
+const TRIES: u32 = 8;
 
 /// A UDP socket that does not block.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ pub struct Udp {
     socket: UdpSocket,
     address: SocketAddr,
     granted: (usize, usize),
+    watched: bool,
 }
 
 /// A received datagram.
@@ -79,7 +84,13 @@ pub struct Buffer {
 
 impl Default for Buffer {
     fn default() -> Self {
-        let space = nix::cmsg_space!(libc::timespec, libc::in6_pktinfo, libc::in_pktinfo);
+        let space = nix::cmsg_space!(
+            libc::timespec,
+            libc::in6_pktinfo,
+            libc::in_pktinfo,
+            libc::sock_extended_err,
+            libc::sockaddr_in6
+        );
         Self { bytes: vec![0; LARGEST].into(), control: vec![0; space.capacity()] }
     }
 }
@@ -116,7 +127,45 @@ impl Udp {
         let address = socket
             .local_addr()
             .map_err(|error| failed(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)))?;
-        Ok(Self { socket, address, granted })
+        Ok(Self { socket, address, granted, watched: false })
+    }
+
+    /// From now on [`Self::refused`] says where nobody listens.
+    pub fn watch_refusals(&mut self) -> Result<(), Errno> {
+        match self.address {
+            SocketAddr::V4(_) => setsockopt(&self.socket, sockopt::Ipv4RecvErr, &true),
+            SocketAddr::V6(_) => setsockopt(&self.socket, sockopt::Ipv6RecvErr, &true),
+        }?;
+        self.watched = true;
+        Ok(())
+    }
+
+    /// Where a datagram of ours went in vain, as an ICMP message says: nobody listens there, or no way leads there.
+    /// To be asked until there is none, since the socket wakes its owner as long as there is.
+    pub fn refused(&self, buffer: &mut Buffer) -> Option<SocketAddr> {
+        if !self.watched {
+            return None;
+        }
+        loop {
+            let Buffer { bytes, control } = buffer;
+            let mut slices = [IoSliceMut::new(bytes)];
+            let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
+            let got = match recvmsg::<SockaddrStorage>(fd, &mut slices, Some(control), flags) {
+                Ok(got) => got,
+                Err(Errno::EINTR) => continue,
+                Err(_) => return None,
+            };
+            let fatal = got.cmsgs().ok().into_iter().flatten().any(|message| match message {
+                ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+                    let errno = Errno::from_raw(error.ee_errno.try_into().unwrap_or_default());
+                    IN_VAIN.contains(&errno)
+                }
+                _ => false,
+            });
+            if let Some(remote) = got.address.as_ref().and_then(address).filter(|_| fatal) {
+                return Some(canonical(remote));
+            }
+        }
     }
 
     /// The address it is bound to.
@@ -147,7 +196,9 @@ impl Udp {
                 Ok((_, None, ..)) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 // An error that an earlier datagram caused, reported here; the next call goes on.
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {}
+                Err(error)
+                    if error.kind() == ErrorKind::Interrupted
+                        || error.raw_os_error().is_some_and(|code| IN_VAIN.contains(&Errno::from_raw(code))) => {}
                 Err(error) => {
                     tracing::debug!(%error, "cannot receive");
                     return None;
@@ -185,7 +236,7 @@ impl Udp {
     /// full send buffer is waited for, five milliseconds at most, then the rest is counted as refused.
     pub fn send(&self, bytes: &[u8], batch: &[Outgoing]) -> Sent {
         let mut sent = Sent::default();
-        let mut rest = batch;
+        let (mut rest, mut tries) = (batch, 0);
         while let Some(first) = rest.first() {
             let many = rest.iter().take(BATCH).take_while(|one| one.local.is_none()).count();
             let result = match first.local {
@@ -193,8 +244,10 @@ impl Udp {
                 None => self.send_many(&rest[..many], bytes),
             };
             match result {
-                Ok(done) => rest = &rest[done..],
+                Ok(done) => (rest, tries) = (&rest[done..], 0),
                 Err(Errno::EINTR) => {}
+                // It may be about an earlier datagram, and is told only once; `refused` has the whole story.
+                Err(errno) if self.watched && tries < TRIES && IN_VAIN.contains(&errno) => tries += 1,
                 Err(Errno::EAGAIN) => {
                     sent.full += 1;
                     let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
@@ -206,7 +259,7 @@ impl Udp {
                 Err(error) => {
                     tracing::debug!(%error, remote = %first.remote, "cannot send");
                     sent.failed += 1;
-                    rest = &rest[1..];
+                    (rest, tries) = (&rest[1..], 0);
                 }
             }
         }
@@ -322,6 +375,33 @@ mod tests {
 
     fn outgoing(remote: SocketAddr, at: Range<u32>) -> Outgoing {
         Outgoing { remote, local: None, at }
+    }
+
+    /// Nobody listens at the other side: that is told, and those who do still get their datagrams.
+    #[test]
+    fn refusals_are_told_and_hold_nothing_up() {
+        for here in ["127.0.0.1:0", "[::1]:0"] {
+            let mut socket = bind(here);
+            socket.watch_refusals().unwrap();
+            let dead = UdpSocket::bind(here).unwrap().local_addr().unwrap();
+            let live = UdpSocket::bind(here).unwrap();
+            live.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let mut buffer = Buffer::default();
+            assert_eq!(socket.refused(&mut buffer), None);
+            socket.send(b"hello", &[outgoing(dead, 0..5)]);
+            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)), Ok(1));
+            let batch = vec![outgoing(live.local_addr().unwrap(), 0..5); 3];
+            assert_eq!(socket.send(b"hello", &batch), Sent::default());
+            for _ in &batch {
+                assert_eq!(live.recv(&mut [0; 9]).unwrap(), 5);
+            }
+            assert_eq!(socket.receive(&mut buffer, true), None);
+            assert_eq!(socket.refused(&mut buffer), Some(dead));
+            assert_eq!(socket.refused(&mut buffer), None);
+            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0), "it sleeps again");
+        }
     }
 
     #[test]

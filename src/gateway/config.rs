@@ -62,6 +62,8 @@ pub struct Settings {
     pub overload: Overload,
     /// Panel, HTTP API and feed.
     pub web: Web,
+    /// How names are looked up.
+    pub dns: Dns,
     /// Other servers: what is fetched from them and published to them.
     pub remote: Remote,
     /// Where state is kept over restarts.
@@ -83,11 +85,20 @@ impl Default for Settings {
             limits: Limits::default(),
             overload: Overload::default(),
             web: Web::default(),
+            dns: Dns::default(),
             remote: Remote::default(),
             store: Store::default(),
             log: Log::default(),
         }
     }
+}
+
+/// The `[dns]` section.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// The name servers to ask; empty: those of the system.
+    pub servers: Vec<NameServer>,
 }
 
 /// The `[sip]` section.
@@ -170,6 +181,28 @@ impl FromStr for Net {
     }
 }
 
+/// A name server: `192.0.2.53`, or with a port `[2001:db8::53]:5353`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NameServer(pub SocketAddr);
+
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for NameServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+        let server = text.parse().or_else(|_| address());
+        server
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not an address such as \"192.0.2.53\" or \"192.0.2.53:5353\""))
+    }
+}
+
 /// Reads and writes a type as a string.
 macro_rules! as_string {
     ($($type:ty),*) => {$(
@@ -200,7 +233,7 @@ macro_rules! as_string {
     )*};
 }
 
-as_string!(Listen, Net);
+as_string!(Listen, Net, NameServer);
 
 /// The `[sip.timers]` section.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]

@@ -275,6 +275,14 @@ impl<M: Machine> Driver<M> {
                 }
             }
             more |= taken == TURN;
+            let (listener, socket) = &self.sockets[index];
+            let mut last = None;
+            for _ in 0..TURN {
+                let Some(remote) = socket.refused(&mut self.buffer) else { break };
+                if last.replace(remote) != Some(remote) {
+                    self.machine.handle(now, Input::Closed(Flow::udp(*listener, remote)), &mut self.out);
+                }
+            }
         }
         more
     }
@@ -285,7 +293,9 @@ impl<M: Machine> Driver<M> {
         for notice in notices.drain(..) {
             match notice {
                 Notice::Closed(flow) => self.handle(now, Input::Closed(flow)),
-                Notice::Resolved { query, targets } => self.handle(now, Input::Resolved { query, targets: &targets }),
+                Notice::Resolved { query, targets, ttl } => {
+                    self.handle(now, Input::Resolved { query, targets: &targets, ttl });
+                }
                 Notice::Asked { number, answer } => self.handle(now, Input::Asked { number, answer }),
                 // Dropping `_more` asks for more.
                 Notice::Heard { all, more: _more } => self.handle(now, Input::Heard(&all)),
@@ -425,7 +435,7 @@ impl Desk {
                 let question = Question { shard: self.shard, query, host, port, transport };
                 if self.resolver.try_send(question).is_err() {
                     self.counters.count(Counter::ResolverFull);
-                    self.inboxes[usize::from(self.shard)].notice(Notice::Resolved { query, targets: Vec::new() });
+                    self.inboxes[usize::from(self.shard)].notice(Notice::unknown(query));
                 }
             }
             Output::Ask { number, resource, command } => {

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod driver;
 pub mod logs;
 pub mod metrics;
+pub mod names;
 pub mod remote;
 pub mod run;
 pub mod steering;

@@ -2,7 +2,8 @@
 //! shards for it and tell it what has changed. Shards and their sockets know nothing of it.
 
 use crate::driver::{Asking, Clock, Driver, Inbox, Message, Notice, Parts};
-use crate::run::{Questions, StartError, loudly, resolver};
+use crate::names::{Names, Questions};
+use crate::run::{StartError, loudly};
 use bytes::Bytes;
 use lamplighter_adapter_sip::{Listener, Settings, Sink, Streams, Udp, Writer};
 use lamplighter_adapter_store::StorePort;
@@ -50,7 +51,10 @@ impl Plan {
             let bound = match listener.transport {
                 Transport::Udp => {
                     let mut group = Udp::bind(listener.address, 1).map_err(StartError::Remote)?;
-                    let Some(socket) = group.pop() else { continue };
+                    let Some(mut socket) = group.pop() else { continue };
+                    if let Err(error) = socket.watch_refusals() {
+                        tracing::warn!(%error, "servers that are not there will only be noticed by their silence");
+                    }
                     let bound = socket.address();
                     sockets.udp.push((index, socket));
                     bound
@@ -95,6 +99,7 @@ pub(crate) struct Start<'a> {
     pub clock: Clock,
     pub runtime: &'a Handle,
     pub patience: Duration,
+    pub names: &'a Names,
 }
 
 /// At work.
@@ -114,11 +119,11 @@ pub(crate) fn seed(secret: [u8; 32]) -> Seed {
 
 /// Starts its thread and tasks.
 pub(crate) fn start(start: Start<'_>) -> Result<AtWork, StartError> {
-    let Start { plan, sockets, machine, inbox, port, own, store, config, clock, runtime, patience } = start;
+    let Start { plan, sockets, machine, inbox, port, own, store, config, clock, runtime, patience, names } = start;
     let desk = Arc::new(Desk { inbox: Arc::clone(&inbox), config: RwLock::new(Arc::clone(config)), clock });
     let settings = Settings { limits: (&config.limits).into(), ..Settings::default() };
     let streams = Streams::new(desk.clone(), settings, runtime.clone());
-    let Questions { ask, serve } = resolver(vec![Arc::clone(&inbox)]);
+    let Questions { ask, serve } = names.questions(vec![Arc::clone(&inbox)]);
     let (asker, asking) = mpsc::channel(ASKED);
     let mut tasks = vec![
         runtime.spawn(serve),

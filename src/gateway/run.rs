@@ -3,8 +3,9 @@
 //! Each shard has a thread and UDP sockets of its own. Streams, the web and name look-ups share one tokio runtime.
 //! A shard that panics takes the process down: half a gateway would show lamps that nobody changes any more.
 
-use crate::driver::{Clock, Driver, Inbox, Message, Notice, Parts, Question, wall};
+use crate::driver::{Clock, Driver, Inbox, Message, Notice, Parts, wall};
 use crate::metrics::Metrics;
+use crate::names::{Names, Questions};
 use crate::remote;
 use crate::steering::steer;
 use bytes::Bytes;
@@ -19,22 +20,12 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{Semaphore, mpsc, watch};
-
-/// Look-ups that wait for their turn; beyond, they have failed.
-const QUESTIONS: usize = 1024;
-/// Look-ups at once.
-const LOOKUPS: usize = 32;
-/// How long a look-up may take.
-const LOOKUP: Duration = Duration::from_secs(5);
-/// How many addresses of a host are tried.
-const TARGETS: usize = 8;
+use tokio::sync::watch;
 
 /// What a gateway is started with.
 pub struct RunSettings {
@@ -44,6 +35,8 @@ pub struct RunSettings {
     pub web: web::Config,
     /// What is fetched from other servers and published to them, if anything.
     pub remote: Option<remote::Plan>,
+    /// The name servers to ask; none: those of the system.
+    pub name_servers: Vec<SocketAddr>,
     /// Where state is kept over restarts.
     pub store: store::Config,
     /// Threads of the runtime for streams and the web.
@@ -128,6 +121,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         mut config,
         web: web_config,
         remote: mut plan,
+        name_servers,
         store: store_config,
         workers,
         secret,
@@ -163,12 +157,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let web_address = web_socket.local_addr()?;
     let config = Arc::new(config);
 
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(workers.max(1))
-        .max_blocking_threads(LOOKUPS)
-        .thread_name("io")
-        .enable_all()
-        .build()?;
+    let runtime = Builder::new_multi_thread().worker_threads(workers.max(1)).thread_name("io").enable_all().build()?;
     let inboxes = (0..shards).map(|_| Inbox::new(shards).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
     let remote_inbox = plan.is_some().then(|| Inbox::new(1).map(Arc::new)).transpose()?;
     let all_inboxes: Vec<_> = inboxes.iter().chain(&remote_inbox).cloned().collect();
@@ -192,7 +181,8 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         &epoch,
         all_inboxes.iter().map(wake).collect(),
     );
-    let Questions { ask: asking, serve } = resolver(inboxes.clone());
+    let names = Names::new(name_servers, remote::seed(secret))?;
+    let Questions { ask: asking, serve } = names.questions(inboxes.clone());
     runtime.spawn(serve);
     let (keeper, stores) = match opened {
         None => (None, Vec::new()),
@@ -236,8 +226,20 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         (Some(plan), Some(sockets), Some(machine), Some(inbox), Some(own)) => {
             let store = stores.next().map(|port| (port, durabilities));
             let (port, config, runtime) = (port.clone(), &config, runtime.handle());
-            let start =
-                remote::Start { plan, sockets, machine, inbox, port, own, store, config, clock, runtime, patience };
+            let start = remote::Start {
+                plan,
+                sockets,
+                machine,
+                inbox,
+                port,
+                own,
+                store,
+                config,
+                clock,
+                runtime,
+                patience,
+                names: &names,
+            };
             Some(remote::start(start)?)
         }
         _ => None,
@@ -606,63 +608,6 @@ impl Sink for Desk {
     fn trusted(&self, address: IpAddr) -> bool {
         self.config().access.is_trusted(address)
     }
-}
-
-/// Where names are looked up.
-pub(crate) struct Questions {
-    pub ask: mpsc::Sender<Question>,
-    /// Does it, on the runtime.
-    pub serve: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-/// Looks names up for those with these inboxes.
-pub(crate) fn resolver(inboxes: Vec<Arc<Inbox>>) -> Questions {
-    let (ask, questions) = mpsc::channel(QUESTIONS);
-    Questions { ask, serve: Box::pin(resolve(questions, inboxes, addresses)) }
-}
-
-/// Looks hosts up for shards, by way of `lookup`. A look-up that takes too long has failed for whoever asked, but keeps
-/// its place until it ends: the system's resolver cannot be interrupted, so what piles up behind it must be bounded.
-async fn resolve<F, L>(mut questions: mpsc::Receiver<Question>, inboxes: Vec<Arc<Inbox>>, lookup: L)
-where
-    F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
-    L: Fn(Box<str>, u16) -> F,
-{
-    let (places, waiting) = (Arc::new(Semaphore::new(LOOKUPS)), Arc::new(Semaphore::new(QUESTIONS)));
-    while let Some(Question { shard, query, host, port, transport }) = questions.recv().await {
-        let inbox = Arc::clone(&inboxes[usize::from(shard)]);
-        let Ok(waits) = Arc::clone(&waiting).try_acquire_owned() else {
-            inbox.notice(Notice::Resolved { query, targets: Vec::new() });
-            continue;
-        };
-        let (places, found) = (Arc::clone(&places), lookup(host.clone(), port.unwrap_or(5060)));
-        tokio::spawn(async move {
-            let looking = async {
-                let place = places.acquire_owned().await.map_err(io::Error::other)?;
-                let found = async move {
-                    let found = found.await;
-                    drop(place);
-                    found
-                };
-                tokio::spawn(found).await?
-            };
-            let found = tokio::time::timeout(LOOKUP, looking).await.unwrap_or_else(|late| Err(late.into()));
-            let addresses = found.unwrap_or_else(|error| {
-                tracing::debug!(%host, %error, "a host cannot be looked up");
-                Vec::new()
-            });
-            // Without NAPTR and SRV records, RFC 3263 section 4.1 means UDP.
-            let transport = transport.unwrap_or_default();
-            let targets = addresses.into_iter().take(TARGETS).map(|address| (transport, address)).collect();
-            inbox.notice(Notice::Resolved { query, targets });
-            drop(waits);
-        });
-    }
-}
-
-/// Asks the system.
-async fn addresses(host: Box<str>, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((&*host, port)).await?.collect())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the metrics page says when the process began")]

@@ -71,7 +71,7 @@ pub enum Input<'a> {
         /// How long it has waited since the kernel took it in.
         age: Duration,
     },
-    /// A stream has ended, or could not be connected.
+    /// A stream has ended, or could not be connected; or datagrams to there go in vain.
     Closed(Flow),
     /// A host that the shard asked for, as addresses in order of preference; empty: it does not resolve.
     Resolved {
@@ -79,6 +79,8 @@ pub enum Input<'a> {
         query: u64,
         /// With which transport to reach it where.
         targets: &'a [(Transport, SocketAddr)],
+        /// How long this may be remembered.
+        ttl: Duration,
     },
     /// A question from outside.
     Command {

@@ -33,8 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use wish::{Line, Sub};
 
-/// How long the address of a server is remembered: the system's resolver does not say how long it may be.
-const REMEMBERED: Duration = Duration::from_secs(60);
 /// Questions to shards that are under way at once; more wait their turn.
 const ASKED: usize = 64;
 /// When a shard that was too busy is asked again.
@@ -188,10 +186,10 @@ impl Remote {
         match input {
             Input::Datagram { flow, bytes, .. } => self.agent(now, client::Input::Message { flow, bytes }),
             Input::Closed(flow) => self.agent(now, client::Input::Closed(flow)),
-            Input::Resolved { query, targets } => {
+            Input::Resolved { query, targets, ttl } => {
                 let targets: Vec<_> =
                     targets.iter().map(|&(transport, address)| Target { transport, address }).collect();
-                self.agent(now, client::Input::Resolved { query, targets: &targets, ttl: REMEMBERED });
+                self.agent(now, client::Input::Resolved { query, targets: &targets, ttl });
             }
             Input::Command { ticket, command } => {
                 let answer = match command {

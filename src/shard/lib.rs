@@ -178,7 +178,7 @@ impl Shard {
                 let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
                 self.engine.closed(now, flow, &mut host);
             }
-            Input::Resolved { query, targets } => {
+            Input::Resolved { query, targets, .. } => {
                 let mut host = BusHost { bus: &mut self.bus, records: &mut self.records };
                 self.engine.resolved(now, query, targets, &mut host);
             }

@@ -59,6 +59,7 @@ fn dependencies_point_inwards() {
         ("src/remote", &["model", "sip"]),
         ("src/shard", &["model", "packages", "bus", "sip"]),
         ("adapters/port", &["model"]),
+        ("adapters/dns", &["model"]),
         ("adapters/sip", &["port", "model", "sip"]),
         ("adapters/store", &["model"]),
         ("adapters/web", &["port", "model"]),

@@ -203,6 +203,7 @@ impl RunSettings {
         Ok(Self {
             remote: settings.remote_plan(&config).map_err(io::Error::other)?,
             config,
+            name_servers: settings.dns.servers.iter().map(|server| server.0).collect(),
             web: settings.web.clone(),
             store: settings.store.located(nix::unistd::geteuid().is_root(), |name| std::env::var_os(name)),
             workers: cores.min(MOST_WORKERS),

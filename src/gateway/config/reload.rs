@@ -5,13 +5,14 @@ use lamplighter_model as m;
 use std::path::PathBuf;
 
 /// Settings that sockets and threads were made from: a change is reported and waits for a restart.
-pub const NEEDS_RESTART: [&str; 9] = [
+pub const NEEDS_RESTART: [&str; 10] = [
     "shards",
     "sip.listen",
     "sip.advertise",
     "sip.notify.stop_within",
     "packages.opaque",
     "web",
+    "dns",
     "remote",
     "store",
     "log.format",
@@ -69,13 +70,14 @@ impl Settings {
     /// it cannot.
     fn reloaded(mut self, running: &Self) -> (Self, Vec<&'static str>) {
         let mut kept = Vec::new();
-        let [shards, listen, advertise, stop_within, opaque, web, remote, store, format] = NEEDS_RESTART;
+        let [shards, listen, advertise, stop_within, opaque, web, dns, remote, store, format] = NEEDS_RESTART;
         keep(&mut self.shards, &running.shards, shards, &mut kept);
         keep(&mut self.sip.listen, &running.sip.listen, listen, &mut kept);
         keep(&mut self.sip.advertise, &running.sip.advertise, advertise, &mut kept);
         keep(&mut self.sip.notify.stop_within, &running.sip.notify.stop_within, stop_within, &mut kept);
         keep(&mut self.packages.opaque, &running.packages.opaque, opaque, &mut kept);
         keep(&mut self.web, &running.web, web, &mut kept);
+        keep(&mut self.dns, &running.dns, dns, &mut kept);
         keep(&mut self.remote, &running.remote, remote, &mut kept);
         keep(&mut self.store, &running.store, store, &mut kept);
         keep(&mut self.log.format, &running.log.format, format, &mut kept);
@@ -139,6 +141,7 @@ mod tests {
         changed.sip.notify.stop_within *= 2;
         changed.packages.opaque.push(super::super::Opaque::default());
         changed.web.open = true;
+        changed.dns.servers.push("192.0.2.53".parse().unwrap());
         changed.remote.enabled = true;
         changed.store.path = None;
         changed.log.format = super::super::LogFormat::Json;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Messages of streams that wait for one shard; beyond, connections are not read.
@@ -35,6 +36,7 @@ pub(crate) enum Notice {
     Resolved {
         query: u64,
         targets: Vec<(Transport, SocketAddr)>,
+        ttl: Duration,
     },
     Asked {
         number: u64,

@@ -41,7 +41,7 @@ impl Machine for Echo {
                 say(format!("tick {}", self.fan_out));
             }
             Input::Closed(flow) => say(format!("closed {}", flow.remote)),
-            Input::Resolved { query, targets } => say(format!("resolved {query} {targets:?}")),
+            Input::Resolved { query, targets, .. } => say(format!("resolved {query} {targets:?}")),
             Input::Stop => say("stop".into()),
             Input::Asked { .. } | Input::Heard(_) => unreachable!("nobody asks here"),
             Input::Saved { .. } | Input::StoreFailing(_) => {}
@@ -156,7 +156,7 @@ fn a_sleeping_shard_is_woken_by_sockets_rings_notices_and_its_deadline() {
     }
     bench.inboxes[0].notice(Notice::Closed(Flow::udp(0, bench.address)));
     assert_eq!(bench.hear(), format!("closed {}", bench.address));
-    bench.inboxes[0].notice(Notice::Resolved { query: 7, targets: Vec::new() });
+    bench.inboxes[0].notice(Notice::unknown(7));
     assert_eq!(bench.hear(), "resolved 7 []");
     peer.send(b"0 later").unwrap();
     assert_eq!(bench.hear(), "tick 0");

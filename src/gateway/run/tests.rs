@@ -16,6 +16,7 @@ pub(super) fn settings(shards: u8, listen: &[&str]) -> RunSettings {
     }
     RunSettings {
         remote: None,
+        name_servers: Vec::new(),
         config,
         web: web::Config { listen: "127.0.0.1:0".parse().unwrap(), ..web::Config::default() },
         store: lamplighter_adapter_store::Config { path: None, ..Default::default() },
@@ -260,51 +261,6 @@ fn a_reload_reaches_all_shards() {
         assert!(answer.starts_with("SIP/2.0 403 "), "{answer}");
     }
     gateway.stop();
-}
-
-fn question(query: u64, host: &str) -> Question {
-    Question { shard: 0, query, host: host.into(), port: None, transport: Some(Transport::Tcp) }
-}
-
-/// A name server that does not answer: everyone is told so in time, and no more than the bound is under way.
-#[tokio::test(start_paused = true)]
-async fn look_ups_that_hang_are_bounded() {
-    let inbox = Arc::new(Inbox::new(1).unwrap());
-    let (asking, questions) = mpsc::channel(QUESTIONS);
-    let begun = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&begun);
-    let lookup = move |host: Box<str>, port: u16| {
-        let count = Arc::clone(&count);
-        async move {
-            count.fetch_add(1, Ordering::SeqCst);
-            if &*host == "dark.example.com" {
-                std::future::pending::<()>().await;
-            }
-            Ok((1..=20).map(|last| SocketAddr::from(([192, 0, 2, last], port))).collect())
-        }
-    };
-    let work = tokio::spawn(resolve(questions, vec![Arc::clone(&inbox)], lookup));
-    let start = tokio::time::Instant::now();
-    let most = QUESTIONS as u64 * 2;
-    asking.send(question(0, "fast.example.com")).await.unwrap();
-    for query in 1..most {
-        asking.send(question(query, "dark.example.com")).await.unwrap();
-    }
-    let (mut answered, mut taken) = (std::collections::BTreeMap::new(), Vec::new());
-    while answered.len() < most as usize {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        inbox.notices(&mut taken);
-        for notice in taken.drain(..) {
-            let Notice::Resolved { query, targets } = notice else { panic!("{notice:?}") };
-            assert!(answered.insert(query, targets).is_none());
-        }
-    }
-    assert!(start.elapsed() <= LOOKUP + Duration::from_secs(1));
-    let fast = answered.remove(&0).unwrap();
-    assert_eq!((fast.len(), fast[0]), (TARGETS, (Transport::Tcp, "192.0.2.1:5060".parse().unwrap())));
-    assert!(answered.values().all(Vec::is_empty));
-    assert_eq!(begun.load(Ordering::SeqCst), LOOKUPS + 1);
-    work.abort();
 }
 
 /// Someone who watches everything and is polite, one who is not, and the health page meanwhile.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use lamplighter_model::config;
 use lamplighter_model::hash::Map;
 use lamplighter_model::wheel::{Timer, Wheel};
-use lamplighter_model::{Flow, Seed, Time};
+use lamplighter_model::{Flow, Seed, Time, Transport};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -809,6 +809,9 @@ impl Agent {
         let target = Target { transport: flow.transport, address: flow.remote };
         let lost: Vec<Place> =
             self.sent.from(0).filter(|(_, sent)| sent.target == target).map(|(place, _)| place).collect();
+        if flow.transport == Transport::Udp {
+            return self.refused(now, target, &lost, out);
+        }
         let mut shunned = false;
         for place in lost {
             let Some(Sent { owner, transaction, .. }) = self.close(place) else { continue };
@@ -827,6 +830,22 @@ impl Agent {
                 self.servers.failed(now, target, transaction.started, 503, self.settings.pace.shun);
             }
             self.failed(now, owner, Cause::Unreachable, out);
+        }
+    }
+
+    /// Datagrams to there go in vain. Requests with another server to go to do so. The others are sent again until
+    /// their time is over, as RFC 3261 section 17.1.2 has it without such a message: a server that restarts is back
+    /// before that.
+    fn refused(&mut self, now: Time, target: Target, lost: &[Place], out: &mut Vec<Output>) {
+        for &place in lost {
+            let Some(Sent { owner, transaction, .. }) = self.sent.get_mut(place) else { continue };
+            let (owner, started) = (*owner, transaction.started);
+            let attempt = self.kept.get(owner).and_then(|kept| kept.attempt.as_ref());
+            if attempt.is_some_and(|attempt| attempt.next + 1 < attempt.targets.len()) {
+                self.close(place);
+                self.servers.failed(now, target, started, 408, self.settings.pace.shun);
+                self.failed(now, owner, Cause::Unreachable, out);
+            }
         }
     }
 

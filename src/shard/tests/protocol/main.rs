@@ -154,7 +154,7 @@ impl Gateway {
                 };
                 self.hand(usize::from(owner), Input::Command { ticket, command }, &mut sent);
             }
-            Input::Resolved { query, targets } => drop(self.hand(0, Input::Resolved { query, targets }, &mut sent)),
+            Input::Resolved { .. } => drop(self.hand(0, input, &mut sent)),
             other => {
                 for number in 0..self.shards.len() {
                     let same = match &other {
@@ -243,7 +243,7 @@ impl Gateway {
     }
 
     pub fn resolved(&mut self, query: u64, targets: &[(Transport, SocketAddr)]) -> Vec<Sent> {
-        self.handle(Input::Resolved { query, targets })
+        self.handle(Input::Resolved { query, targets, ttl: Duration::from_secs(60) })
     }
 
     pub fn reload(&mut self, config: Config) -> Vec<Sent> {

@@ -135,6 +135,37 @@ fn a_server_that_asks_for_patience_gets_it_and_the_next_one_the_request() {
     assert!(bench.log.contains("[UDP 127.0.0.3:5060] > PUBLISH"), "{}", bench.log);
 }
 
+/// Datagrams that go in vain (RFC 3263 section 4.3): whoever has another server goes there, the others wait for this one.
+#[test]
+fn a_refused_datagram_leads_to_the_next_server_if_there_is_one() {
+    let mut bench = named();
+    bench.watch();
+    resolve(&mut bench, 1, &[target(Transport::Udp, "127.0.0.2:5060"), target(Transport::Udp, "127.0.0.3:5060")]);
+    let alone = bench.watch_this(Watch { proxy: Some("sip:127.0.0.2".into()), event: "presence".into(), ..usual() });
+    let refused = Flow::udp(0, "127.0.0.2:5060".parse().unwrap());
+    for _ in 0..2 {
+        bench.tell(|agent, now, out| agent.handle(now, Input::Closed(refused), out));
+    }
+    assert_eq!(bench.agent.totals(bench.now).failed_over, 1);
+    bench.wait(SECOND);
+    assert_eq!(bench.agent.subscription(alone).unwrap().state.name(), "pending");
+    // What comes later does not try there first while it is known to be dead.
+    bench.watch_this(Watch { resource: "sip:103@office.example".into(), ..usual() });
+    bench.check(expect![[r#"
+        0.0 ? 1 edge.example
+        0.0 [UDP 127.0.0.2:5060] > SUBSCRIBE A1 expires=600
+        0.0 [UDP 127.0.0.2:5060] > SUBSCRIBE B1 expires=600
+        0.0 [UDP 127.0.0.3:5060] > SUBSCRIBE A1 expires=600
+        0.5 [UDP 127.0.0.2:5060] > SUBSCRIBE B1 expires=600 (again)
+        0.5 [UDP 127.0.0.3:5060] > SUBSCRIBE A1 expires=600 (again)
+        1.0 [UDP 127.0.0.3:5060] > SUBSCRIBE C1 expires=600
+    "#]]);
+    // A word from there, and it is one like the others again.
+    bench.answer_to(1, 200, "Expires: 600\n");
+    bench.watch_this(Watch { resource: "sip:104@office.example".into(), ..usual() });
+    assert!(bench.log.contains("[UDP 127.0.0.2:5060] > SUBSCRIBE"), "{}", bench.log);
+}
+
 /// A server that ignores one request and answers others is not silent.
 #[test]
 fn who_answers_others_is_not_left_alone() {
