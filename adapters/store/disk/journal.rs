@@ -6,11 +6,15 @@
 
 use crate::error::{Damage, Fault};
 use bytes::Buf as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8] = b"FJL\x03";
+/// So much is read at a time.
+const BLOCK: usize = 64 << 10;
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// Sequence numbers that fjall may use for something else between two batches.
 const MOST_SKIPPED: u64 = 1 << 20;
@@ -55,7 +59,7 @@ pub(crate) fn journals(data: &Path) -> Result<Vec<PathBuf>, Fault> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(data) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Fault::of(data, "read")(error)),
     };
     for entry in entries {
@@ -69,8 +73,24 @@ pub(crate) fn journals(data: &Path) -> Result<Vec<PathBuf>, Fault> {
 
 impl Journal {
     pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
-        let mut bytes = fs::read(path).map_err(Fault::of(path, "read"))?;
-        // Journals are made with room to grow.
+        let mut file = File::open(path).map_err(Fault::of(path, "read"))?;
+        let (mut bytes, mut block, mut zeros) = (Vec::new(), vec![0; BLOCK], 0);
+        loop {
+            let length = match file.read(&mut block) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Fault::of(path, "read")(error)),
+            };
+            let read = &block[..length];
+            // Journals are made with room to grow, tens of megabytes: only what is in use is looked at byte by byte.
+            if *read == ZEROS[..length] {
+                zeros += length;
+            } else {
+                bytes.resize(bytes.len() + std::mem::take(&mut zeros), 0);
+                bytes.extend_from_slice(read);
+            }
+        }
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(used);
         Ok(Self { path: path.to_owned(), bytes })
