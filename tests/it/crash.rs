@@ -4,7 +4,8 @@
 //! publication, and each acknowledged subscription with the newest CSeq and version they have seen. After each restart
 //! every promise is checked against what is served. It dies at any moment, or as soon as a SUBSCRIBE is answered, or
 //! while a PUBLISH is answered of which a watcher has not been told: that watcher lets an earlier NOTIFY wait.
-//! `CRASH_KILLS=n` sets how often (20), `CRASH_SEED=n` where chance begins.
+//! `CRASH_KILLS=n` sets how often (20), `CRASH_SEED=n` where chance begins. `CRASH_DURABILITY=memory` promises less than
+//! this asks for, and fails.
 
 use crate::gateway::{Gateway, PATIENCE, directory};
 use crate::phone::{Message, dialog_info, parameter};
@@ -481,9 +482,13 @@ fn what_was_acknowledged_survives_sigkill() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (kills, seed) = (number("CRASH_KILLS", 20), number("CRASH_SEED", 1));
     let store = directory("crash");
+    let promised = std::env::var("CRASH_DURABILITY").ok();
+    let promised = promised.map_or(String::new(), |durability| {
+        format!("store.publications = {durability:?}\nstore.subscriptions = {durability:?}\n")
+    });
     let more = |shards: u32| {
         format!(
-            "shards = {shards}\nstore.path = {store:?}\nsip.notify.restart_rate = 100000\n\
+            "shards = {shards}\nstore.path = {store:?}\n{promised}sip.notify.restart_rate = 100000\n\
              limits.publications = 1000\n"
         )
     };

@@ -141,6 +141,28 @@ fn damaged_truncated_and_newer_stores_are_refused() {
     fs::remove_dir_all(&store).unwrap();
 }
 
+/// PU-04: a write that the kill interrupted was never acknowledged; it is cut off, and nothing else.
+#[test]
+fn a_torn_tail_is_cut_off() {
+    let (store, mut gateway) = killed("torn");
+    // As it is, and with the first bytes of a batch behind it.
+    for (cut, torn) in [0, 1, 40].into_iter().enumerate() {
+        let journal = journal(&store);
+        let whole = fs::read(&journal).unwrap();
+        let used = whole.iter().rposition(|&byte| byte != 0).unwrap() as u64 + 1;
+        let open = fs::File::options().write(true).open(&journal).unwrap();
+        open.write_all_at(&whole[..torn], used).unwrap();
+        gateway.start_again();
+        assert!(gateway.get(&format!("/v1/state/{}/dialog", line(0))).1.contains("ringing"));
+        assert_eq!(gateway.metric("sip_subscriptions"), 1.0);
+        gateway.kill();
+        let log = gateway.log();
+        assert_eq!(log.matches("a batch that was never safe is cut off").count(), cut, "{log}");
+    }
+    drop(gateway);
+    fs::remove_dir_all(&store).unwrap();
+}
+
 #[test]
 fn wrong_paths_are_refused() {
     let other = file("no-store", "this is something else");
