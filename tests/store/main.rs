@@ -1,8 +1,9 @@
 //! The store on disks that are full, cannot be written or fail, while the gateway runs and when it starts.
 //!
-//! `tests/store/run` runs this where it may mount file systems of its own. The full disk is a small tmpfs. No file
-//! system can be remounted read-only by hand while somebody has a file open for writing; the system does it by itself when
-//! a disk fails. So what the system answers then is put in its place by strace, for the files of the store only.
+//! `tests/store/run` runs this. Where it may mount file systems, the full disk is a small tmpfs, and the one that cannot be
+//! written at the start is mounted so. No file system can be made read-only by hand while somebody has a file open for
+//! writing; the system does it by itself when a disk fails. What the system answers then is said by `faults.c` in its
+//! place, and so is everything where nothing may be mounted.
 #![allow(clippy::disallowed_methods, reason = "these tests drive real sockets and processes in real time")]
 #![allow(clippy::print_stderr, reason = "what a gateway logged is shown when its story fails")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -14,11 +15,12 @@ mod gateway;
 mod phone;
 
 use gateway::{Gateway, directory};
+use nix::errno::Errno;
 use phone::{Dialog, Phone, dialog_info};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 const LINES: usize = 20;
 
@@ -27,69 +29,73 @@ fn run(program: &str, arguments: &[&str], path: &Path) {
     assert!(output.status.success(), "{program} {arguments:?} {}: {output:?}", path.display());
 }
 
-/// A file system that is nobody else's.
-struct Disk(PathBuf);
+/// A disk that is nobody else's.
+struct Disk {
+    path: PathBuf,
+    is_mounted: bool,
+}
 
 impl Disk {
     fn new(name: &str) -> Self {
         let path = directory(name);
         fs::create_dir(&path).unwrap();
-        run("mount", &["-t", "tmpfs", "-o", "size=24m,mode=0700", "lamplighter"], &path);
-        Self(path)
-    }
-
-    fn remount(&self, how: &str) {
-        run("mount", &["-o", &format!("remount,{how}")], &self.0);
+        let is_mounted = std::env::var_os("STORE_TEST_MOUNT").is_some_and(|may| may == "1");
+        if is_mounted {
+            run("mount", &["-t", "tmpfs", "-o", "size=24m,mode=0700", "lamplighter"], &path);
+        }
+        Self { path, is_mounted }
     }
 
     fn store(&self) -> PathBuf {
-        self.0.join("store")
+        self.path.join("store")
+    }
+
+    /// Whoever changes something in the store is told of this error, until [`Self::heal`].
+    fn fail(&self, error: Errno) {
+        fs::write(self.path.join("fault"), (error as i32).to_string()).unwrap();
+    }
+
+    fn heal(&self) {
+        fs::remove_file(self.path.join("fault")).unwrap();
     }
 
     /// Takes all the room there is.
     fn fill(&self) {
-        let mut file = fs::File::create(self.0.join("filler")).unwrap();
+        if !self.is_mounted {
+            return self.fail(Errno::ENOSPC);
+        }
+        let mut file = fs::File::create(self.path.join("filler")).unwrap();
         while file.write_all(&[7; 4096]).is_ok() {}
     }
 
     fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
+        if !self.is_mounted {
+            return self.heal();
+        }
+        fs::remove_file(self.path.join("filler")).unwrap();
+    }
+
+    fn be_read_only(&self) {
+        if !self.is_mounted {
+            return self.fail(Errno::EROFS);
+        }
+        run("mount", &["-o", "remount,ro"], &self.path);
+    }
+
+    fn be_writable(&self) {
+        if !self.is_mounted {
+            return self.heal();
+        }
+        run("mount", &["-o", "remount,rw"], &self.path);
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// Writes and syncs of the files of a store fail as long as this lives.
-struct Failing(Child);
-
-impl Failing {
-    fn new(gateway: &Gateway, store: &Path, error: &str) -> Self {
-        let mut command = Command::new("strace");
-        command.args(["-f", "-e", &format!("inject=write,pwrite64,ftruncate,fsync,fdatasync:error={error}")]);
-        // The journals that are there, and those that come.
-        let journals = (0..100).map(|number| store.join(format!("data/{number}.jnl")));
-        for path in journals.chain(["SAFE", "LOCK", "STORE"].map(|name| store.join(name))) {
-            command.arg("-P").arg(path);
+        if self.is_mounted {
+            let _ = Command::new("umount").arg("-l").arg(&self.path).status();
         }
-        command.args(["-p", &gateway.process().to_string()]);
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        // It says so when it is there; whatever it says later must not be what it waits for.
-        let attached = lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains("attached")));
-        assert!(attached.is_some(), "strace does not work here");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child)
-    }
-
-    fn end(mut self) {
-        let status = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
-        assert!(status.success());
-        self.0.wait().unwrap();
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -263,8 +269,9 @@ fn a_disk_that_fills_up_is_loud_loses_nothing_and_is_used_again() {
     office.works_again();
     drop(office);
     // A start without room says so.
+    fs::remove_dir_all(disk.store()).unwrap();
     disk.fill();
-    let (code, log) = Gateway::refused(&format!("store.path = {:?}", disk.0.join("other")));
+    let (code, log) = Gateway::refused(&format!("store.path = {:?}", disk.store()));
     assert_eq!(code, Some(74), "{log}");
     assert!(log.contains("No space left on device (os error 28); make room on that disk"), "{log}");
 }
@@ -272,13 +279,13 @@ fn a_disk_that_fills_up_is_loud_loses_nothing_and_is_used_again() {
 /// HA-02, PU-04
 #[test]
 fn a_disk_that_becomes_read_only_or_fails_is_loud_loses_nothing_and_is_used_again() {
-    for (error, words) in [("EROFS", "Read-only file system"), ("EIO", "Input/output error")] {
-        let disk = Disk::new(error);
+    for (error, words) in [(Errno::EROFS, "Read-only file system"), (Errno::EIO, "Input/output error")] {
+        let disk = Disk::new(&format!("{error:?}"));
         let mut office = Office::open(&disk.store());
-        let failing = Failing::new(&office.gateway, &disk.store(), error);
+        disk.fail(error);
         let refusal = office.until_refused();
         office.is_failing(&refusal, &[words]);
-        failing.end();
+        disk.heal();
         office.works_again();
     }
 }
@@ -290,11 +297,11 @@ fn a_start_on_a_disk_that_cannot_be_written_is_refused() {
     let mut office = Office::open(&disk.store());
     office.gateway.signal("TERM");
     assert!(office.gateway.wait().success());
-    disk.remount("ro");
+    disk.be_read_only();
     let (code, log) = Gateway::refused(&format!("store.path = {:?}", disk.store()));
     assert_eq!(code, Some(74), "{log}");
     assert!(log.contains("Read-only file system (os error 30); mount it for writing"), "{log}");
-    disk.remount("rw");
+    disk.be_writable();
     office.gateway.start_again();
     office.survives();
 }
