@@ -34,6 +34,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub hello_timeout: Duration,
     /// The first change after quiet is sent at once, further ones at most this often.
+    /// Where changes go on without a pause, less than 40 ms counts double, up to 40 ms.
     #[serde(with = "humantime_serde")]
     pub flush_every: Duration,
     /// A feed client that takes nothing for this long though something waits for it is closed (4408); it can resume.

@@ -1,8 +1,12 @@
 //! When a connection is told what has changed: the first change after quiet at once, later ones at most once each
-//! interval, on ticks that all connections with the same interval share, so that they share frames.
+//! interval, on ticks that all connections with the same interval share, so that they share frames. Where changes go on
+//! and on, a short interval counts double: a frame costs as much as ten states, and nobody sees so many a second.
 
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// No interval is made longer than this.
+const STEADY: Duration = Duration::from_millis(40);
 
 pub(crate) struct Pace {
     /// Ticks are whole intervals from here.
@@ -31,7 +35,7 @@ impl Pace {
         if self.holding {
             return Some(self.not_before);
         }
-        self.not_before = self.after(now);
+        self.not_before = self.after(now, self.every);
         None
     }
 
@@ -40,7 +44,7 @@ impl Pace {
     pub(crate) fn ticked(&mut self, now: Instant, is_behind: bool) -> Option<Instant> {
         self.holding = is_behind;
         if is_behind {
-            self.not_before = self.after(now);
+            self.not_before = self.after(now, self.every.max(STEADY.min(self.every * 2)));
         }
         is_behind.then_some(self.not_before)
     }
@@ -58,10 +62,10 @@ impl Pace {
     }
 
     /// The tick that is nearest to one interval from now.
-    fn after(&self, now: Instant) -> Instant {
-        let passed = now.saturating_duration_since(self.start) + self.every / 2;
-        let ticks = passed.as_micros() / self.every.as_micros() + 1;
-        self.start + self.every * u32::try_from(ticks).unwrap_or(u32::MAX)
+    fn after(&self, now: Instant, interval: Duration) -> Instant {
+        let passed = now.saturating_duration_since(self.start) + interval / 2;
+        let ticks = passed.as_micros() / interval.as_micros() + 1;
+        self.start + interval * u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 }
 
@@ -69,10 +73,10 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Changes at these milliseconds with an interval of 50: when they are told, and how often the connection wakes.
-    fn check(changes: &[u64], told: &[u64], wakes: usize) {
+    /// Changes at these milliseconds with this interval: when they are told, and how often the connection wakes.
+    fn check(every: u64, changes: &[u64], told: &[u64], wakes: usize) {
         let start = Instant::now();
-        let mut pace = Pace::new(start, Duration::from_millis(50));
+        let mut pace = Pace::new(start, Duration::from_millis(every));
         let at = |instant: Instant| (instant - start).as_millis() as u64;
         let mut changes = changes.iter().copied().peekable();
         let (mut due, mut waiting, mut seen, mut woken) = (None::<Instant>, false, Vec::new(), 0);
@@ -107,21 +111,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn single_changes_wake_once() {
-        check(&[10], &[10], 1);
-        check(&[10, 110, 300, 1000], &[10, 110, 300, 1000], 4);
+        check(50, &[10], &[10], 1);
+        check(50, &[10, 110, 300, 1000], &[10, 110, 300, 1000], 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn changes_close_together_wait_for_the_tick() {
-        check(&[10, 20, 30, 40], &[10, 50], 4);
+        check(50, &[10, 20, 30, 40], &[10, 50], 4);
         // The tick is the nearest to one interval on, so that two flushes are never closer than half of it.
-        check(&[40, 60], &[40, 100], 4);
+        check(50, &[40, 60], &[40, 100], 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_much_changes_only_ticks_wake() {
         let changes: Vec<_> = (0..100).map(|step| 1000 + step * 10).collect();
         let told: Vec<_> = (20..=40).map(|tick| tick * 50).collect();
-        check(&changes, &told, told.len() + 2);
+        check(50, &changes, &told, told.len() + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_interval_counts_double_where_changes_go_on() {
+        check(20, &[10, 40, 70, 100], &[10, 40, 70, 100], 4);
+        let changes: Vec<_> = (0..50).map(|step| 1000 + step * 4).collect();
+        check(20, &changes, &[1000, 1020, 1080, 1120, 1160, 1200], 8);
+        check(5, &changes[..10], &[1000, 1005, 1020, 1030, 1040], 7);
     }
 }

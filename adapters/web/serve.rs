@@ -69,6 +69,9 @@ pub async fn serve(
             }
         }
     }
+    // Connections inherit them.
+    setsockopt(&listener, sockopt::SndBuf, &config.send_buffer).map_err(io::Error::from)?;
+    setsockopt(&listener, sockopt::TcpNoDelay, &true).map_err(io::Error::from)?;
     let places = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
     let all = places.available_permits() as u32;
     let (ended, ending) = watch::channel(false);
@@ -124,11 +127,6 @@ async fn follow(app: Arc<App>, mut reload: watch::Receiver<u64>) {
 
 async fn talk(stream: TcpStream, connection: Connection, service: TowerToHyperService<axum::Router>, app: Arc<App>) {
     let peer = connection.peer;
-    let bounded = setsockopt(&stream, sockopt::SndBuf, &app.config.send_buffer);
-    if let Err(error) = stream.set_nodelay(true).and(bounded.map_err(io::Error::from)) {
-        tracing::debug!(%peer, %error, "cannot set up a connection");
-        return;
-    }
     let handle = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());

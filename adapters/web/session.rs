@@ -37,6 +37,8 @@ const SLOW_GOODBYE: Duration = Duration::from_secs(5);
 const LAST_GOODBYE: Duration = Duration::from_millis(250);
 /// Commands refused in a row for their rate before the connection is closed.
 const PATIENCE: u32 = 100;
+/// Frames that are to be sent at once go together in one write up to this many bytes.
+const TOGETHER: usize = 16 * 1024;
 /// How long before its token ends a client is told.
 const WARNING: Duration = Duration::from_secs(60);
 
@@ -203,6 +205,7 @@ impl Session {
         let deadline = Instant::now() + self.app.config.hello_timeout;
         let mut stop = self.app.stop.clone();
         loop {
+            self.flushed().await?;
             let message = tokio::select! {
                 message = timeout_at(deadline, self.socket.next()) => message,
                 () = stopped(&mut stop) => return self.bye().await,
@@ -275,6 +278,10 @@ impl Session {
         self.beat = Instant::now() + app.config.ping_every;
         let mut alarm = pin!(sleep_until(self.due()));
         loop {
+            // What several commands are answered, goes together.
+            if !self.socket.has_message() {
+                self.flushed().await?;
+            }
             let holds = pace.is_holding();
             match poll_fn(|context| self.poll(context, &app.changed, bell.as_mut(), alarm.as_mut(), holds)).await {
                 Event::Heard(message) => {
@@ -398,7 +405,8 @@ impl Session {
             Ok(Message::Binary) => Err(End::Close(4400, "binary frame")),
             Ok(Message::Close(code)) => {
                 // An answer in kind; whether it arrives is no concern of ours any more.
-                let _ = self.socket.write(&ws::close(code.unwrap_or(1000), ""));
+                self.socket.push(&ws::close(code.unwrap_or(1000), ""));
+                let _ = self.socket.flush();
                 Err(End::Gone)
             }
             Err(Bad::Gone) => Err(End::Gone),
@@ -521,6 +529,7 @@ impl Session {
 
     /// A new token in place of the one before, of the same principal.
     async fn authorize(&mut self, id: u64, token: &str) -> Result<(), End> {
+        self.flushed().await?;
         let signing = auth::token(&self.app, token, self.me.reader.peer.ip());
         let late = |_| Problem::new(Kind::UpstreamUnavailable, "the token could not be checked in time");
         let signed = timeout(self.app.config.hello_timeout, signing).await.map_err(late).flatten();
@@ -564,6 +573,7 @@ impl Session {
             watch.flush(now);
         }
         self.pump().await?;
+        self.flushed().await?;
         self.app.metrics.flush.observe(now.elapsed().as_micros() as u64, &DELAYS);
         Ok(())
     }
@@ -615,9 +625,19 @@ impl Session {
         Ok(())
     }
 
+    /// Puts a frame to those that are sent next; where they are many, first sends them.
     async fn deliver(&mut self, wire: &Bytes) -> Result<(), End> {
+        if self.socket.unsent() > 0 && self.socket.unsent() + wire.len() > TOGETHER {
+            self.flushed().await?;
+        }
+        self.socket.push(wire);
+        Ok(())
+    }
+
+    /// Returns when all has been sent.
+    async fn flushed(&mut self) -> Result<(), End> {
         // Most often the kernel takes it at once, and nothing has to be timed.
-        match self.socket.write(wire).map_err(|_| End::Gone)? {
+        match self.socket.flush().map_err(|_| End::Gone)? {
             true => Ok(()),
             false => Box::pin(self.delivered()).await,
         }

@@ -606,6 +606,45 @@ async fn bad_frames_close_with_their_code() {
     assert_eq!(rig.metric("ws_connect_total{result=\"refused\"}").await, 3);
 }
 
+/// A feed connection of which the test sees the bytes.
+async fn raw(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let upgrade = format!(
+        "GET /v1/feed HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(upgrade.as_bytes()).await.unwrap();
+    stream
+}
+
+/// A short frame as a client sends it.
+fn masked(text: &str) -> Vec<u8> {
+    let head = [0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+    [&head, text.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn commands_that_come_together_are_answered_though_half_a_frame_follows() {
+    let rig = Rig::plain().await;
+    let mut stream = raw(rig.address).await;
+    let commands = [r#"{"t":"hello","id":1}"#, r#"{"t":"sub","id":2,"sub":"a","r":["*"]}"#, r#"{"t":"ping","id":3}"#];
+    let last = masked(r#"{"t":"ping","id":4}"#);
+    let mut bytes: Vec<u8> = commands.iter().flat_map(|text| masked(text)).collect();
+    bytes.extend(&last[..9]);
+    stream.write_all(&bytes).await.unwrap();
+    let mut answers = Vec::new();
+    for (rest, pong) in [(&b""[..], "\"t\":\"pong\",\"time\""), (&last[9..], "\"id\":4")] {
+        stream.write_all(rest).await.unwrap();
+        while !String::from_utf8_lossy(&answers).contains(pong) {
+            assert!(timeout(PATIENCE, stream.read_buf(&mut answers)).await.unwrap().unwrap() > 0);
+        }
+    }
+    let text = String::from_utf8_lossy(&answers);
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
+    assert!(at("\"session\"") < at("\"matched\"") && at("\"matched\"") < at("\"snap\""), "{text}");
+    assert!(at("\"snap\"") < at("\"pong\""), "{text}");
+}
+
 #[tokio::test]
 async fn too_many_commands_are_refused_and_then_too_much() {
     let limits = Limits { commands_per_second: 1, command_burst: 5, ..Limits::default() };
@@ -655,7 +694,7 @@ async fn a_client_that_takes_nothing_is_closed_and_resumes_to_the_newest() {
 
 #[tokio::test]
 async fn the_first_change_comes_at_once_and_then_at_most_one_flush_an_interval() {
-    let mut rig = Rig::new(|config, _| config.flush_every = Duration::from_secs(1)).await;
+    let mut rig = Rig::new(|config, _| config.flush_every = Duration::from_secs(4)).await;
     let mut client = rig.client().await;
     client.sub(json!({})).await;
     let start = tokio::time::Instant::now();
@@ -667,7 +706,7 @@ async fn the_first_change_comes_at_once_and_then_at_most_one_flush_an_interval()
     }
     assert_eq!(briefs(&client.next().await["items"]), ["1/dialog=49"]);
     let second = start.elapsed();
-    assert!(first < Duration::from_millis(500) && second >= Duration::from_millis(500), "{first:?} {second:?}");
+    assert!(first < Duration::from_secs(2) && second >= Duration::from_secs(2), "{first:?} {second:?}");
 }
 
 #[tokio::test]
@@ -679,17 +718,8 @@ async fn heartbeats_keep_the_cursor_young_and_find_the_dead() {
     assert_eq!(client.until("upd").await, json!({ "t": "upd", "items": [], "cursor": "e1.1" }));
     assert_eq!(client.next().await, json!({ "t": "ping" }));
     // A peer that answers no pings, though its kernel takes everything.
-    let mut stream = TcpStream::connect(rig.address).await.unwrap();
-    let upgrade = format!(
-        "GET /v1/feed HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        rig.address
-    );
-    stream.write_all(upgrade.as_bytes()).await.unwrap();
-    let hello = br#"{"t":"hello","id":1}"#;
-    let mut frame = vec![0x81, 0x80 | hello.len() as u8, 0, 0, 0, 0];
-    frame.extend_from_slice(hello);
-    stream.write_all(&frame).await.unwrap();
+    let mut stream = raw(rig.address).await;
+    stream.write_all(&masked(r#"{"t":"hello","id":1}"#)).await.unwrap();
     let mut bytes = Vec::new();
     while !bytes.windows(2).any(|two| two == [0x11, 0x38]) {
         // 4408

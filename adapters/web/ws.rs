@@ -9,7 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 const TEXT: u8 = 0x1;
@@ -214,6 +217,11 @@ impl Reader {
         }
     }
 
+    /// Whether a frame is there that ends a message.
+    fn has_message(&self) -> bool {
+        matches!(self.frame(), Ok(Some((_, true, _, to))) if to <= self.rest.len())
+    }
+
     /// The next frame, if its header is whole: its code, whether it is the last of its message, and where its payload
     /// begins and ends (RFC 6455 section 5.2).
     fn frame(&self) -> Result<Option<(u8, bool, usize, usize)>, Bad> {
@@ -270,7 +278,7 @@ fn closing(payload: &[u8]) -> Result<Option<u16>, Bad> {
 pub(crate) struct Socket {
     stream: TcpStream,
     reader: Reader,
-    /// What the kernel has not taken yet.
+    /// What is to be sent and the kernel has not taken yet.
     unsent: Bytes,
 }
 
@@ -288,15 +296,11 @@ impl Socket {
             if let Some(message) = self.reader.next()? {
                 return Poll::Ready(Ok(message));
             }
-            if ready!(self.stream.poll_read_ready(context)).is_err() {
-                return Poll::Ready(Err(Bad::Gone));
-            }
-            let mut bytes = [0; READ];
-            match self.stream.try_read(&mut bytes) {
-                Ok(0) => return Poll::Ready(Err(Bad::Gone)),
-                Ok(read) => self.reader.push(&bytes[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(Err(Bad::Gone)),
+            let mut bytes = [MaybeUninit::uninit(); READ];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut bytes)) {
+                Ok(()) if !bytes.filled().is_empty() => self.reader.push(bytes.filled()),
+                _ => return Poll::Ready(Err(Bad::Gone)),
             }
         }
     }
@@ -305,16 +309,26 @@ impl Socket {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// Hands a frame to the kernel. Says whether that took all of it; the rest goes before whatever is written next.
-    pub(crate) fn write(&mut self, wire: &Bytes) -> Result<bool, Bad> {
+    /// Whether [`Self::next`] need not wait.
+    pub(crate) fn has_message(&self) -> bool {
+        self.reader.has_message()
+    }
+
+    /// Bytes that are to be sent and have not been taken by the kernel.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Puts a frame behind what is to be sent.
+    pub(crate) fn push(&mut self, wire: &Bytes) {
         self.unsent = match self.unsent.is_empty() {
             true => wire.clone(),
             false => [&*self.unsent, &**wire].concat().into(),
         };
-        self.flush()
     }
 
-    fn flush(&mut self) -> Result<bool, Bad> {
+    /// Hands to the kernel what is to be sent. Says whether that took all of it.
+    pub(crate) fn flush(&mut self) -> Result<bool, Bad> {
         while !self.unsent.is_empty() {
             match self.stream.try_write(&self.unsent) {
                 Ok(written) if written == self.unsent.len() => self.unsent = Bytes::new(),
@@ -326,7 +340,7 @@ impl Socket {
         Ok(true)
     }
 
-    /// Returns when the kernel has taken all that was written.
+    /// Returns when the kernel has taken all that is to be sent.
     pub(crate) async fn flushed(&mut self) -> Result<(), Bad> {
         while !self.flush()? {
             self.stream.writable().await.map_err(|_| Bad::Gone)?;
@@ -336,7 +350,8 @@ impl Socket {
 
     /// Closes, and returns when the client has agreed or is gone, whatever else it says until then.
     pub(crate) async fn close(&mut self, code: u16, reason: &str) {
-        if self.write(&close(code, reason)).is_err() || self.flushed().await.is_err() {
+        self.push(&close(code, reason));
+        if self.flushed().await.is_err() {
             return;
         }
         loop {
@@ -379,8 +394,10 @@ mod tests {
         for piece in bytes.chunks(pieces) {
             reader.push(piece);
             loop {
+                let is_there = reader.has_message();
                 match reader.next() {
                     Ok(Some(message)) => out.push(message),
+                    Ok(None) if is_there => panic!("a message was promised"),
                     Ok(None) => break,
                     Err(bad) => return (out, Some(bad)),
                 }
