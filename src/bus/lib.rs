@@ -552,10 +552,11 @@ impl Bus {
             reason = Some(("expired", self.end(now, id, place)));
             self.counters.count(Counter::Expired);
         }
+        let packages = self.config.packages.clone();
         let resource = self.at_mut(id);
         let residues = resource.residues.len();
-        resource.residues.retain(|one| one.until > now);
-        if resource.residues.len() < residues {
+        let prolonged = resource.end_residues(now, packages.get(resource.package));
+        if prolonged || resource.residues.len() < residues {
             self.is_behind(now, id);
         }
         let resource = self.at(id);

@@ -95,6 +95,22 @@ impl Resource {
         (composed.state, composed.again)
     }
 
+    /// Drops the residues that are no longer needed. Whether any is kept on, since an older publication still says what
+    /// has ended.
+    pub fn end_residues(&mut self, now: Time, package: &dyn AnyPackage) -> bool {
+        let Self { publications, residues, .. } = self;
+        let mut prolonged = false;
+        residues.retain_mut(|residue| {
+            let older = |one: &Publication| one.stamp < residue.stamp && package.contradicts(&residue.fact, &one.fact);
+            if residue.until <= now && publications.iter().any(older) {
+                residue.until = now + package.linger();
+                prolonged = true;
+            }
+            residue.until > now
+        });
+        prolonged
+    }
+
     /// When something must be done about it, whoever watches.
     pub fn deadline(&self) -> Time {
         let leases = self.publications.iter().map(|one| one.until);

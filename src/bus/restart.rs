@@ -226,12 +226,13 @@ impl Bus {
     /// state has ended or changed by that; the watchers of all others know no less than we do.
     pub fn resume(&mut self, now: Time, lapsed: &mut Vec<ResourceId>) {
         self.resuming = true;
+        let packages = self.config.packages.clone();
         for number in 0..self.resources.len() {
             let id = ResourceId(number as u32);
             let Some(resource) = &mut self.resources[number] else { continue };
             // Publications of one resource come from the store in no order; theirs is that of their stamps.
             resource.publications.sort_by_key(|one| one.stamp);
-            resource.residues.retain(|one| one.until > now);
+            resource.end_residues(now, packages.get(resource.package));
             let known = resource.publications.len();
             while let Some(place) = self.at(id).publications.iter().position(|one| one.until <= now) {
                 let source = self.end(now, id, place);

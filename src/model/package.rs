@@ -205,6 +205,13 @@ pub trait Package: Send + Sync + 'static {
         None
     }
 
+    /// Whether a publication that is older than `residue` would, without that, show again what has ended. As long as
+    /// there is such a publication the residue is kept, beyond [`Self::linger`].
+    fn contradicts(&self, residue: &Self::Fact, live: &Self::Fact) -> bool {
+        let _ = (residue, live);
+        false
+    }
+
     /// What is true, given `sources`. The same set gives the same result in any order: ties go by stamp.
     fn compose(&self, now: Time, presentity: &str, sources: &[Sourced<'_, Self::Fact>]) -> Composed<Self::State>;
 
@@ -267,6 +274,7 @@ pub trait AnyPackage: Send + Sync {
     fn pack(&self, fact: &AnyFact, out: &mut Vec<u8>);
     fn unpack(&self, packed: &[u8]) -> Option<AnyFact>;
     fn residue(&self, old: &AnyFact, new: Option<&AnyFact>) -> Option<AnyFact>;
+    fn contradicts(&self, residue: &AnyFact, live: &AnyFact) -> bool;
     fn compose(&self, now: Time, presentity: &str, sources: &[Sourced<'_, AnyFact>]) -> Composed<AnyState>;
     fn is_change(&self, old: &AnyState, new: &AnyState) -> bool;
     fn write(&self, presentity: &str, state: &AnyState, how: Rendering, profile: &Profile, out: &mut Vec<u8>) -> Cuts;
@@ -335,6 +343,10 @@ impl<P: Package> AnyPackage for P {
     fn residue(&self, old: &AnyFact, new: Option<&AnyFact>) -> Option<AnyFact> {
         let residue = Package::residue(self, known(&**old), new.map(|new| known(&**new)))?;
         Some(Arc::new(residue))
+    }
+
+    fn contradicts(&self, residue: &AnyFact, live: &AnyFact) -> bool {
+        Package::contradicts(self, known(&**residue), known(&**live))
     }
 
     fn compose(&self, now: Time, presentity: &str, sources: &[Sourced<'_, AnyFact>]) -> Composed<AnyState> {

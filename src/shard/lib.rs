@@ -357,7 +357,8 @@ impl Shard {
         let Expires { default, least, most } = self.config.packages.expires(*package);
         let withdraws = matches!(action, OwnedAction::Withdraw(_));
         let asked = if withdraws { Duration::ZERO } else { expires.unwrap_or(default) };
-        if !asked.is_zero() && asked < least {
+        let news = matches!(action, OwnedAction::Modify(..));
+        if !asked.is_zero() && asked < least && !news {
             return Err(PublishError::IntervalTooBrief { least });
         }
         let expires = asked.min(most);

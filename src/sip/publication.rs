@@ -67,8 +67,9 @@ impl Engine {
             (Some(tag), None) => Some(EntityTag::read(tag).ok_or(Reply::status(412))?),
             (Some(_), Some(_)) => return Err(Reply::status(400)),
         };
-        let expires = self.expires(request, package)?;
         let body = message.body();
+        let news = tag.is_some() && !body.is_empty();
+        let expires = if news { self.brief_expires(request, package) } else { self.expires(request, package) }?;
         let action = match tag {
             Some(tag) if body.is_empty() => PublishAction::Refresh { tag },
             Some(tag) => PublishAction::Modify { tag, content: self.content(request, package)? },
@@ -150,12 +151,20 @@ impl Engine {
 
     /// How long is asked for, within what the package allows (423 with Min-Expires when it is too brief).
     pub(crate) fn expires(&self, request: &Request<'_>, package: PackageId) -> Result<Duration, Reply> {
-        let Expires { default, least, most } = self.config.packages.expires(package);
-        let Some(asked) = request.message.first(Name::Expires) else { return Ok(default) };
-        let asked = Duration::from_secs(u64::from(seconds(asked).ok_or(Reply::status(400))?));
+        let asked = self.brief_expires(request, package)?;
+        let least = self.config.packages.expires(package).least;
         if !asked.is_zero() && asked < least && asked < NEVER_TOO_BRIEF {
             return Err(Reply::with(423, Detail::MinExpires(least.as_secs() as u32)));
         }
+        Ok(asked)
+    }
+
+    /// How long is asked for, however brief. News of a publication are not refused for that, which RFC 3903 section 6
+    /// leaves open: servers tell the end of a call with a few seconds (pua_dialoginfo: 11), and do not repeat it.
+    fn brief_expires(&self, request: &Request<'_>, package: PackageId) -> Result<Duration, Reply> {
+        let Expires { default, most, .. } = self.config.packages.expires(package);
+        let Some(asked) = request.message.first(Name::Expires) else { return Ok(default) };
+        let asked = Duration::from_secs(u64::from(seconds(asked).ok_or(Reply::status(400))?));
         Ok(asked.min(most))
     }
 

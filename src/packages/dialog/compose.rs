@@ -66,6 +66,8 @@ struct Said<'a> {
     stamp: Stamp,
     live: bool,
     shown: bool,
+    /// A residue that has lingered long enough.
+    lapsed: bool,
 }
 
 impl Said<'_> {
@@ -85,16 +87,16 @@ pub(super) fn compose(config: Config, now: Time, sources: &[Sourced<'_, Dialogs>
                 shown = leaves > now;
                 if shown {
                     again = Some(again.map_or(leaves, |again| again.min(leaves)));
-                } else if !live {
-                    continue;
                 }
             }
-            said.push(Said { dialog, source, since: dialog.since, stamp, live, shown });
+            let lapsed = !shown && !live;
+            said.push(Said { dialog, source, since: dialog.since, stamp, live, shown, lapsed });
         }
     }
     if said.len() > 1 {
         hide_superseded(&mut said);
         hide_doubles(&mut said);
+        hide_vague_doubles(&mut said);
     }
     said.retain(|said| said.shown);
     said.sort_by(|a, b| {
@@ -133,7 +135,8 @@ fn hide_superseded(said: &mut [Said<'_>]) {
 }
 
 /// Across sources a call is shown once: what is over anywhere is over everywhere, else the newest wins. It began when
-/// the first knew of it; one that is over may have been another under the same name.
+/// the first knew of it; one that is over may have been another under the same name. A residue that has lingered long
+/// enough is right about what is older only.
 fn hide_doubles(said: &mut [Said<'_>]) {
     said.sort_by(|a, b| {
         a.dialog.call().cmp(&b.dialog.call()).then_with(|| (b.stamp, b.source).cmp(&(a.stamp, a.source)))
@@ -143,20 +146,83 @@ fn hide_doubles(said: &mut [Said<'_>]) {
             continue;
         }
         // Who says it is over: nobody, one source, or several.
-        let mut over = group.iter().filter(|said| said.over()).map(|said| said.source);
+        let mut over = group.iter().filter(|said| said.over() && !said.lapsed).map(|said| said.source);
         let first = over.next();
         let several = first.is_some_and(|first| over.any(|source| source != first));
         let began = group.iter().filter(|said| !said.over()).map(|said| said.since).min();
-        let mut winner = None;
+        let (mut winner, mut lapsed) = (None, Sources::default());
         for said in group {
             said.since = began.map_or(said.since, |began| began.min(said.since));
-            let beaten = !said.over() && first.is_some_and(|first| several || first != said.source);
+            let beaten = !said.over()
+                && (first.is_some_and(|first| several || first != said.source) || lapsed.have_other_than(said.source));
+            if said.lapsed {
+                lapsed.add(said.source);
+            }
             said.shown &= !beaten && winner.is_none_or(|winner| winner == said.source);
             if said.shown {
                 winner = Some(said.source);
             }
         }
     }
+}
+
+/// Whose word there is.
+#[derive(Default)]
+struct Sources<'a> {
+    one: Option<&'a str>,
+    several: bool,
+}
+
+impl<'a> Sources<'a> {
+    fn add(&mut self, source: &'a str) {
+        self.several |= self.one.is_some_and(|one| one != source);
+        self.one = Some(source);
+    }
+
+    fn have_other_than(&self, source: &str) -> bool {
+        self.several || self.one.is_some_and(|one| one != source)
+    }
+}
+
+/// A server that does not know its entity-tag yet publishes a call anew, and may leave out tags before an answer and at
+/// the end (pua_dialoginfo does both). So where tags are missing, what has the same id, Call-ID and direction is one
+/// call, and the newest source wins.
+fn hide_vague_doubles(said: &mut [Said<'_>]) {
+    if !said.iter().any(|said| said.dialog.is_vague()) {
+        return;
+    }
+    said.sort_by(|a, b| {
+        let keys = a.dialog.vague_key().cmp(&b.dialog.vague_key());
+        keys.then_with(|| (b.stamp, b.source).cmp(&(a.stamp, a.source)))
+    });
+    for group in said.chunk_by_mut(|a, b| a.dialog.vague_key() == b.dialog.vague_key()) {
+        if group.len() == 1 || !group.iter().any(|said| said.dialog.is_vague()) {
+            continue;
+        }
+        let began = group.iter().filter(|said| !said.over()).map(|said| said.since).min();
+        let (mut all, mut vague) = (Sources::default(), Sources::default());
+        for said in group {
+            let newer = if said.dialog.is_vague() { &all } else { &vague };
+            said.shown &= !newer.have_other_than(said.source);
+            said.since = began.map_or(said.since, |began| began.min(said.since));
+            all.add(said.source);
+            if said.dialog.is_vague() {
+                vague.add(said.source);
+            }
+        }
+    }
+}
+
+/// Whether `live` says, of a call that `over` knows to have ended, that it goes on.
+pub(super) fn contradicts(over: &Dialogs, live: &Dialogs) -> bool {
+    over.all.iter().filter(|over| over.progress == Progress::Terminated).any(|over| {
+        live.all.iter().filter(|live| live.progress != Progress::Terminated).any(|live| {
+            match (over.call(), live.call()) {
+                (Some(over), Some(live)) => over == live,
+                _ => over.call_id.is_some() && over.vague_key() == live.vague_key(),
+            }
+        })
+    })
 }
 
 /// Dialogs that have ended leave without anyone being told; whatever else differs is a change.

@@ -93,7 +93,7 @@ impl Progress {
 }
 
 /// Who began the call, as seen by the presentity.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Direction {
     /// The presentity.
     Initiator,
@@ -200,6 +200,16 @@ impl Dialog {
             _ => None,
         };
         self.local.params.iter().find_map(number)
+    }
+
+    /// Whether it has a Call-ID, but not both tags.
+    fn is_vague(&self) -> bool {
+        self.call_id.is_some() && self.call().is_none()
+    }
+
+    /// What tells calls apart where tags are missing.
+    fn vague_key(&self) -> (Option<&str>, &str, Option<Direction>) {
+        (self.call_id.as_deref(), &self.id, self.direction)
     }
 
     /// Whether watchers see the same; when it began does not count.
@@ -362,6 +372,10 @@ impl lamplighter_model::package::Package for Package {
 
     fn residue(&self, old: &Dialogs, new: Option<&Dialogs>) -> Option<Dialogs> {
         compose::residue(old, new)
+    }
+
+    fn contradicts(&self, residue: &Dialogs, live: &Dialogs) -> bool {
+        compose::contradicts(residue, live)
     }
 
     fn compose(&self, now: Time, _: &str, sources: &[Sourced<'_, Dialogs>]) -> Composed<State> {

@@ -233,6 +233,42 @@ fn one_call_of_two_publishers_is_shown_once() {
     assert_eq!(shown(&in_any_order(&package(), at(2), &sources).state), "1=early c=early");
 }
 
+/// DI-03: a proxy that publishes faster than it learns its entity-tags has publications that it knows nothing of any
+/// more, and it leaves out tags before an answer and at the end. Its calls are shown once and end nevertheless.
+#[test]
+fn a_call_told_without_tags_is_shown_once() {
+    let vague =
+        |state: &str| format!("<dialog id='p' call-id='c' direction='initiator'><state>{state}</state></dialog>");
+    let tagged = |id: &str, direction: &str| {
+        format!(
+            "<dialog id='{id}' call-id='c' local-tag='l' remote-tag='r' direction='{direction}'><state>early</state></dialog>"
+        )
+    };
+    let lost = read_at(0, &vague("trying"));
+    let shown_with = |seconds: u64, newer: &str| {
+        let newer = read_at(seconds, newer);
+        let sources = [sourced("lost", 0, &lost), sourced("kept", seconds, &newer)];
+        let state = in_any_order(&package(), at(seconds), &sources).state;
+        assert!(state.shown.iter().all(|shown| shown.since == at(0)) || state.shown.len() > 1);
+        shown(&state)
+    };
+    assert_eq!(shown_with(1, &tagged("p", "initiator")), "p=early");
+    assert_eq!(shown_with(2, &vague("confirmed")), "p=confirmed");
+    assert_eq!(shown_with(3, &vague("terminated")), "p=terminated");
+    assert_eq!(shown_with(1, &tagged("q", "initiator")), "p=trying q=early", "another id");
+    assert_eq!(shown_with(1, &tagged("p", "recipient")).matches('p').count(), 2, "its other side");
+    // Forks with tags of one source are not one call, whatever another says without.
+    let forks = tagged("p", "initiator") + &tagged("p", "initiator").replace("'r'", "'s'");
+    assert_eq!(shown_with(1, &forks).matches("early").count(), 2);
+    // What has ended stays so as long as the lost one lives.
+    let (over, early) = (read_at(3, &vague("terminated")), read_at(1, &tagged("p", "initiator")));
+    let sources = [sourced("lost", 0, &lost), sourced("other", 1, &early), residue("kept", 3, &over)];
+    assert_eq!(shown(&in_any_order(&package(), at(500), &sources).state), "");
+    assert!(package().contradicts(&over, &lost) && package().contradicts(&over, &early));
+    assert!(!package().contradicts(&over, &over) && !package().contradicts(&lost, &early));
+    assert!(!package().contradicts(&over, &read_at(1, &tagged("q", "initiator"))));
+}
+
 /// Terminated is final for a call: a late early of another publisher does not light the lamp again.
 #[test]
 fn terminated_beats_what_others_still_say() {

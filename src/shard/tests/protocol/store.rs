@@ -1132,3 +1132,47 @@ fn subscriptions_are_listed_in_pages_and_watchers_refreshed() {
     assert_eq!(header(&notify(&sent).text, "Call-ID"), Some("w12"));
     assert_eq!(version(notify(&sent)), 1);
 }
+
+/// DI-03: what pua_dialoginfo sends when a call is faster than the answers to its publications.
+#[test]
+fn a_call_ends_although_its_proxy_has_lost_a_publication() {
+    let mut gateway = Gateway::stored();
+    let call = |tags: &str, state: &str| {
+        let known = "local-tag=\"l\" remote-tag=\"r\"";
+        let document = dialog("p", state);
+        assert!(document.contains(known));
+        document.replace(known, tags)
+    };
+    let tell = |gateway: &mut Gateway, number: u32, more: &str, body: &str| {
+        let mut sent = gateway.udp(OTHER, &publish(number, more, body));
+        sent.extend(gateway.save());
+        assert_eq!(status(&sent), 200, "{}", answer(&sent).text);
+        (etag(&sent), header(&answer(&sent).text, "Expires").unwrap().to_owned())
+    };
+    let lit = |gateway: &mut Gateway| {
+        let explained = gateway.explain("sip:1@example.com");
+        explained.packages.into_iter().find(|one| one.kind == "dialog").map(|one| one.state)
+    };
+    let half_a_day = "Expires: 43201\n";
+    tell(&mut gateway, 1, half_a_day, &call("", "trying"));
+    let (tag, _) = tell(&mut gateway, 2, half_a_day, &call("local-tag=\"l\" remote-tag=\"r\"", "early"));
+    let (tag, _) = tell(&mut gateway, 3, &format!("{half_a_day}SIP-If-Match: {tag}\n"), &call("", "confirmed"));
+    assert_eq!(lit(&mut gateway).as_deref(), Some("busy"));
+    let over = call("", "terminated");
+    let (_, expires) = tell(&mut gateway, 4, &format!("Expires: 11\nSIP-If-Match: {tag}\n"), &over);
+    assert_eq!(expires, "11", "too brief for anything else, but these are news");
+    assert_eq!(lit(&mut gateway).as_deref(), Some("idle"));
+    for restarts in [false, true] {
+        gateway.wait(SECOND * 300);
+        if restarts {
+            gateway.save();
+            gateway.restart(SECOND * 300);
+            gateway.wait(SECOND * 300);
+        }
+        assert_eq!(gateway.load().1, 1, "the lost one has hours to live");
+        assert_eq!(lit(&mut gateway).as_deref(), Some("idle"));
+    }
+    // Another call under the same names, with another tag, is not over.
+    tell(&mut gateway, 5, "", &call("local-tag=\"l2\" remote-tag=\"r2\"", "early"));
+    assert_ne!(lit(&mut gateway).as_deref(), Some("idle"));
+}
