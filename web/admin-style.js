@@ -35,6 +35,7 @@ const css = `
   tbody tr:last-child td { border-block-end: 0; }
   tr.slow td { color: var(--bad); }
   .answer > h4 { margin-block-end: -.75rem; }
+  .pages { display: flex; gap: .5rem; margin-block-start: .75rem; }
   .small { min-block-size: 1.75rem; padding: 0 .625rem; font-size: .8125rem; font-weight: 500; }
   details summary { margin-block-start: .75rem; cursor: pointer; font-size: .875rem; font-weight: 500; color: var(--accent); }
   .trace { margin: .75rem 0 0; padding: 0; list-style: none; max-block-size: 24rem; overflow-y: auto; font-size: .875rem; }

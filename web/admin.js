@@ -49,7 +49,7 @@ const TEMPLATE = `
       <section data-part="explain"><h2>Why is this lamp lit?</h2></section>
       <section data-part="rates" hidden><h2>The last hour</h2><div class="charts"></div></section>
       <section data-part="connections" hidden><h2>Feed clients</h2><div class="rows"></div></section>
-      <section data-part="watchers" hidden><h2>SIP subscriptions</h2><div class="rows"></div></section>
+      <section data-part="watchers" hidden><h2>SIP subscriptions</h2><div class="rows"></div><nav class="pages" aria-label="Pages of SIP subscriptions" hidden></nav></section>
     </main>
   </div>`;
 
@@ -59,6 +59,11 @@ export class BlfAdmin extends HTMLElement {
   #charts = CHARTS.map(([title, series, counts, write]) => ({ chart: new Chart(title, write), series, counts }));
   #signIn;
   #explain;
+  /** Where the pages of SIP subscriptions begin, the last of them is shown; and where the one behind it does. */
+  #pages = [''];
+  #next;
+  #back = button('Back', () => this.#turn(this.#pages.slice(0, -1)), { className: 'plain small' });
+  #more = button('More', () => this.#turn([...this.#pages, this.#next]), { className: 'plain small' });
   #timer = 0;
   #listeners;
 
@@ -68,6 +73,7 @@ export class BlfAdmin extends HTMLElement {
     this.#root.innerHTML = TEMPLATE;
     this.#find('.logo').replaceWith(logo());
     this.#part('rates').querySelector('.charts').append(...this.#charts.map(({ chart }) => chart.element));
+    this.#part('watchers').querySelector('nav').append(this.#back, this.#more);
     this.#explain = new Explain(this.#server);
     this.#part('explain').append(this.#explain.element);
     this.#signIn = new SignIn(async (token) => {
@@ -95,15 +101,20 @@ export class BlfAdmin extends HTMLElement {
     if (this.ownerDocument.hidden) return;
     const fail = (error) => ({ failed: error.code });
     const ask = (path) => this.#server.ask(path).catch(fail);
+    const page = this.#pages.at(-1);
     const [ready, version, rates, connections, watchers] = await Promise.all([
-      this.#ready(), ask('/version'), ask('rates'), ask('connections'), ask('watchers'), this.#explain.refresh(),
+      this.#ready(), ask('/version'), ask('rates'), ask('connections'), ask(page ? `watchers?page=${page}` : 'watchers'), this.#explain.refresh(),
     ]);
     if (!this.isConnected) return;
     const codes = [rates, connections, watchers].map(({ failed }) => failed);
     this.#drawStatus(ready, version, codes);
     this.#draw('rates', rates, (part, value) => this.#drawRates(value));
     this.#draw('connections', connections, (part, value) => this.#drawConnections(part, value));
-    this.#draw('watchers', watchers, (part, value) => this.#drawWatchers(part, value));
+    // Another page may have been asked for meanwhile; and one that is no more leads back to the first.
+    if (page === this.#pages.at(-1)) {
+      if (page && watchers.failed && watchers.failed !== 'offline') return this.#turn(['']);
+      this.#draw('watchers', watchers, (part, value) => this.#drawWatchers(part, value));
+    }
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#poll(), POLL_MS);
   }
@@ -165,14 +176,23 @@ export class BlfAdmin extends HTMLElement {
   }
 
   #drawWatchers(part, { watchers = [], page }) {
-    const rows = watchers.slice(0, ROWS_MOST).map((one) => ({
+    const rows = watchers.map((one) => ({
       slow: one.answer !== '' && !/^2\d\d|waiting/.test(one.answer),
       cells: [one.watcher, one.r, one.kind, one.state, one.flow, one.until === null ? 'for good' : ago(one.until), one.notified ? ago(one.notified) : '–', one.answer],
     }));
     const head = ['Watcher', 'Watches', 'Kind', 'State', 'By way of', 'Until', 'Last NOTIFY', 'Answer'];
-    const more = page || watchers.length > ROWS_MOST;
-    const title = `SIP subscriptions: ${more ? `the first ${count(rows.length)}` : count(watchers.length)}`;
+    const paged = page !== undefined || this.#pages.length > 1;
+    const title = paged ? `SIP subscriptions, page ${count(this.#pages.length)}` : `SIP subscriptions: ${count(rows.length)}`;
     this.#fill(part, title, table('SIP subscriptions', head, rows, 'No phone watches anything.'));
+    this.#next = page;
+    part.querySelector('nav').hidden = !paged;
+    this.#back.disabled = this.#pages.length === 1;
+    this.#more.disabled = page === undefined;
+  }
+
+  #turn(pages) {
+    this.#pages = pages;
+    this.#poll();
   }
 
   /** While someone has their hands on a button, the rows stay. */

@@ -258,7 +258,9 @@ export class Feed {
         this.#cursor = undefined;
         this.#lose();
         onframe(frame);
-        this.#awaitSnapshot();
+        // Where the right to watch was taken away, no snapshot follows.
+        if (frame.reason === 'forbidden') this.#refuse('forbidden', '');
+        else this.#awaitSnapshot();
         break;
       case 'pong':
         this.#measure(frame);

@@ -76,6 +76,8 @@ export class Store {
       case 'reset':
         this.#forgetRevisions(this.#epoch);
         this.#begin(true);
+        // No snapshot follows: what may be seen no longer is forgotten at once.
+        if (frame.reason === 'forbidden') this.#end(touched);
         break;
       case 'snap':
         this.#items(frame.items, touched);

@@ -116,6 +116,31 @@ test('a_slow_client_is_disconnected', async () => {
   assert.deepEqual(closed, ['DELETE']);
 });
 
+test('subscriptions_come_in_pages', async () => {
+  const one = (user) => ({ watcher: uri(user), r: uri(101), kind: 'dialog', state: 'active', flow: 'UDP 192.0.2.7:5060', until: null, notified: null, version: 1, answer: '200' });
+  const answer = ({ url }, response) => {
+    const page = new URL(url, gateway.url).searchParams.get('page');
+    const says = { null: { watchers: [one(102)], page: '0.7' }, '0.7': { watchers: [one(103)], page: '1.0' }, '1.0': { watchers: [one(104)] } }[page];
+    response.writeHead(says ? 200 : 404, { 'content-type': 'application/json' }).end(JSON.stringify(says ?? {}));
+  };
+  gateway.answer('/v1/watchers', answer);
+  await look();
+  const watchers = part('watchers');
+  const shown = (user, number) => watchers.filter({ hasText: `page ${number}` }).getByRole('cell', { name: uri(user) }).waitFor();
+  const [back, more] = ['Back', 'More'].map((name) => watchers.getByRole('button', { name }));
+  await shown(102, 1);
+  assert.equal(await back.isDisabled(), true);
+  await more.click();
+  await shown(103, 2);
+  await more.click();
+  await shown(104, 3);
+  assert.equal(await more.isDisabled(), true);
+  await back.click();
+  await shown(103, 2);
+  gateway.answer('/v1/watchers', (asked, response) => (/page/.test(asked.url) ? response.writeHead(404).end('{}') : answer(asked, response)));
+  await shown(102, 1);
+});
+
 test('why_a_lamp_is_lit_and_what_happens_live', async () => {
   await look();
   await page.getByRole('searchbox', { name: 'Address' }).fill(uri(101));

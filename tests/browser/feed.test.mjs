@@ -142,6 +142,17 @@ test('reset_drops_the_cursor_and_waits_for_the_new_snapshot', () => {
   assert.equal(bench.feed.status.phase, 'live');
 });
 
+test('a_right_that_is_taken_away_ends_it_at_once', () => {
+  const bench = new Bench();
+  bench.feed.start();
+  bench.live(50, 'busy');
+  bench.say({ t: 'reset', sub: 'main', reason: 'forbidden' });
+  assert.equal(bench.feed.status.phase, 'refused');
+  assert.equal(bench.feed.status.code, 'forbidden');
+  bench.pass(120_000);
+  assert.equal(bench.feed.status.phase, 'refused', 'asking again would only repeat the answer');
+});
+
 test('a_snapshot_that_never_ends_is_given_up', () => {
   const bench = new Bench();
   bench.feed.start();

@@ -101,6 +101,13 @@ test('a_reset_replaces_everything', () => {
   assert.equal(store.keys.has(OTHER), false);
 });
 
+test('what_may_be_seen_no_longer_is_forgotten', () => {
+  const store = storeOf(hello(), sub(), snap(item(R, 'dialog', 5000, lamp('busy')), item(OTHER, 'dialog', 5001, lamp('busy'))));
+  const changed = store.apply({ t: 'reset', sub: 'main', reason: 'forbidden' });
+  assert.deepEqual([...changed].sort(), [OTHER, R].sort());
+  assert.equal(store.keys.size, 0);
+});
+
 test('unknown_kinds_and_malformed_items_make_no_keys', () => {
   const bad = [null, 7, {}, { r: 5, k: 'dialog', rev: 1, state: {} }, item(R, 'tea', 1, {}), item(R, 'toString', 1, {})];
   const store = storeOf(hello(), sub(), snap(...bad), upd(), { t: 'upd', items: 'none' }, { t: 'fanfare' });
