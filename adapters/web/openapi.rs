@@ -340,6 +340,8 @@ fn schemas() -> Value {
     wanted["properties"]["headers"] = json!({ "type": "object", "additionalProperties": { "type": "string", "maxLength": 512 }, "maxProperties": 16 });
     wanted["properties"]["expires"] =
         json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 }, { "type": "null" }] });
+    wanted["properties"]["accept"] = json!({ "type": "array", "items": { "type": "string" }, "description": "Content types to ask for, of those that the package has; absent: all of them." });
+    wanted["properties"]["list"] = json!({ "type": "boolean", "description": "The resource may be a list (RFC 4662), whose members are told apart." });
     let lease = wanted["properties"]["expires"].clone();
     let saying = json!({
         "content_type": { "type": ["string", "null"], "maxLength": 512, "description": "Of the body; absent: the package's own." },
@@ -366,6 +368,42 @@ fn schemas() -> Value {
     let mut renewal =
         object(json!({ "expires": { "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 } }), &["expires"]);
     renewal["additionalProperties"] = json!(false);
+    let instance = object(
+        json!({
+            "id": text("As the server calls it."), "state": text("active, pending or terminated"),
+            "reason": { "type": ["string", "null"] },
+            "document": { "anyOf": [object(json!({
+                "at": moment, "content_type": text("The document's."), "state": or_null("State"),
+                "problem": { "type": ["string", "null"] },
+            }), &["at", "content_type"]), { "type": "null" }] },
+        }),
+        &["id", "state", "document"],
+    );
+    let member = object(
+        json!({
+            "uri": text("Whose state."), "name": { "type": ["string", "null"] },
+            "local": { "type": ["string", "null"], "description": "The address of ours under which everyone sees it." },
+            "instances": { "type": "array", "items": instance },
+        }),
+        &["uri", "instances"],
+    );
+    let roll = object(
+        json!({
+            "uri": text("As its server calls it."), "name": { "type": ["string", "null"] },
+            "version": { "type": ["integer", "null"] }, "at": moment,
+            "problem": { "type": ["string", "null"], "description": "Why the newest NOTIFY was not taken." },
+            "members": { "type": "array", "items": member },
+        }),
+        &["uri", "at", "members"],
+    );
+    let learned = object(
+        json!({
+            "fork": number("Which notifier."), "at": moment, "content_type": text("The document's."),
+            "body": text("The document."), "base64": text("The document, if it is no text."),
+            "state": or_null("State"), "problem": { "type": ["string", "null"] },
+        }),
+        &["fork", "at", "content_type"],
+    );
     let beyond = json!({
         "Wish": wanted, "Renewal": renewal, "Publishing": publishing, "Saying": saying,
         "Subscription": object(json!({
@@ -378,12 +416,9 @@ fn schemas() -> Value {
             "reason": { "type": ["string", "null"] }, "status": number("The last final status; 0 before the first."),
             "until": perhaps, "next": perhaps, "notified": number("NOTIFYs accepted."),
             "requests": number("Requests sent."), "shared": number("How many share its dialog."),
-            "call_id": text("Of its dialog."), "item": reference("Item"),
-            "documents": { "type": "array", "items": object(json!({
-                "fork": number("Which notifier."), "at": moment, "content_type": text("The document's."),
-                "body": text("The document."), "base64": text("The document, if it is no text."),
-                "state": or_null("State"), "problem": { "type": ["string", "null"] },
-            }), &["fork", "at", "content_type"]) },
+            "call_id": text("Of its dialog."), "item": reference("Item"), "accept": texts,
+            "list": { "anyOf": [roll, { "type": "null" }] },
+            "documents": { "type": "array", "items": learned },
         }), &["id", "resource", "package", "state", "status"]),
         "Subscriptions": object(json!({ "subscriptions": list("Subscription"), "page": reference("Page") }), &["subscriptions"]),
         "Export": object(json!({

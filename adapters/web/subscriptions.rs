@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use lamplighter_model::remote::{RemoteDocument, RemoteRow};
+use lamplighter_model::remote::{RemoteDocument, RemoteInstance, RemoteList, RemoteMember, RemoteRow};
 use lamplighter_model::{PackageId, PublishError, RemoteAnswer, RemoteCommand, RemoteWish};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -71,6 +71,10 @@ struct Wish {
     #[serde(default)]
     headers: BTreeMap<Box<str>, Box<str>>,
     expires: Option<u32>,
+    #[serde(default)]
+    accept: Vec<Box<str>>,
+    #[serde(default)]
+    list: bool,
 }
 
 /// What changes of a subscription.
@@ -152,7 +156,7 @@ pub(crate) fn uri(caller: &Caller, text: &str) -> Box<str> {
 
 async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
     let Object(wish) = http::read(&body)?;
-    let Wish { resource, package, subscriber, event_id, target, contact, outbound_proxy, headers, expires } = wish;
+    let Wish { resource, package, subscriber, event_id, target, contact, outbound_proxy, headers, expires, .. } = wish;
     let id = caller.any_package(&package)?;
     if expires == Some(0) {
         return Err(wrong("expires", "more than 0 seconds"));
@@ -171,6 +175,8 @@ async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
         outbound_proxy,
         headers: headers.into_iter().collect(),
         expires: expires.map(|seconds| Duration::from_secs(seconds.into())),
+        accept: wish.accept.iter().map(|one| one.to_ascii_lowercase().into()).collect(),
+        list: wish.list,
         owner: caller.principal.name().into(),
     };
     if !caller.speaks_for(&wish) {
@@ -257,16 +263,42 @@ fn show(caller: &Caller, row: &RemoteRow, whole: bool) -> Value {
         "configured": row.configured, "internal": row.internal, "local": row.local.as_deref(), "state": row.state,
         "reason": row.reason, "status": row.status, "until": row.until.map(|time| time.as_millis()),
         "next": row.next.map(|time| time.as_millis()), "notified": row.notified, "requests": row.sent,
-        "shared": row.shared, "call_id": row.call_id,
+        "shared": row.shared, "call_id": row.call_id, "accept": wish.accept,
     });
     if whole {
         out["documents"] = row.documents.iter().map(document).collect();
+        out["list"] = row.list.as_ref().map(list_of).unwrap_or_default();
         // What is on the bus is shown as whoever asks may see it there.
         let item = row.local.as_ref().and_then(|local| caller.app.port.get(local, wish.package));
         if let Some((item, view)) = item.and_then(|item| caller.view(&item).map(|view| (item, view))) {
             let text = item.json(caller.app.port.packages(), view);
             out["item"] = serde_json::from_str(text).unwrap_or_default();
         }
+    }
+    out
+}
+
+fn list_of(list: &RemoteList) -> Value {
+    let RemoteList { uri, name, version, at, problem, members } = list;
+    let members: Vec<_> = members.iter().map(member).collect();
+    json!({
+        "uri": uri, "name": name, "version": version, "at": at.as_millis(), "problem": problem, "members": members,
+    })
+}
+
+fn member(one: &RemoteMember) -> Value {
+    let RemoteMember { uri, name, local, instances } = one;
+    let instances: Vec<_> = instances.iter().map(instance).collect();
+    json!({ "uri": uri, "name": name, "local": local.as_deref(), "instances": instances })
+}
+
+fn instance(one: &RemoteInstance) -> Value {
+    let RemoteInstance { id, standing, reason, at, content_type, state, problem } = one;
+    let mut out = json!({ "id": id, "state": standing, "reason": reason, "document": null });
+    if let Some(at) = at {
+        let state: Value = state.as_ref().and_then(|state| serde_json::from_slice(state).ok()).unwrap_or_default();
+        out["document"] =
+            json!({ "at": at.as_millis(), "content_type": content_type, "state": state, "problem": problem });
     }
     out
 }

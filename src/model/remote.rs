@@ -28,6 +28,10 @@ pub struct RemoteWish {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// The lease to ask for; `None`: as configured.
     pub expires: Option<Duration>,
+    /// The types to ask for, of those that the package has; empty: all of them.
+    pub accept: Vec<Box<str>>,
+    /// Whether the resource may be a list (RFC 4662), whose members are told apart.
+    pub list: bool,
     /// Whose subscription it is: the name of a principal, or of the entry in the configuration.
     pub owner: Box<str>,
 }
@@ -197,6 +201,57 @@ pub struct RemoteRow {
     pub call_id: Box<str>,
     /// What NOTIFYs said, the newest of each notifier; empty in lists.
     pub documents: Vec<RemoteDocument>,
+    /// What they said of the members of a list; `None` in lists of subscriptions.
+    pub list: Option<RemoteList>,
+}
+
+/// A list (RFC 4662), as its notifier tells it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteList {
+    /// The list, as its notifier calls it.
+    pub uri: Box<str>,
+    /// What people call it.
+    pub name: Option<Box<str>>,
+    /// The version of the newest NOTIFY that was taken.
+    pub version: Option<u32>,
+    /// When the newest NOTIFY came.
+    pub at: Time,
+    /// Why it was not taken.
+    pub problem: Option<String>,
+    /// All members, those of lists inside of it included.
+    pub members: Vec<RemoteMember>,
+}
+
+/// A member of a list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteMember {
+    /// Its address.
+    pub uri: Box<str>,
+    /// What people call it.
+    pub name: Option<Box<str>>,
+    /// The canonical address under which its state is on the bus, if it is.
+    pub local: Option<Arc<str>>,
+    /// The subscriptions that the list's server has for it.
+    pub instances: Vec<RemoteInstance>,
+}
+
+/// A subscription that the server of a list has for a member.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteInstance {
+    /// As the server calls it.
+    pub id: Box<str>,
+    /// `active`, `pending`, `terminated`.
+    pub standing: &'static str,
+    /// Why it has ended.
+    pub reason: Option<Box<str>>,
+    /// When its document came; `None`: there is none.
+    pub at: Option<Time>,
+    /// The type of its document, without parameters.
+    pub content_type: Box<str>,
+    /// What is true by it, as the package writes it: JSON.
+    pub state: Option<Bytes>,
+    /// Why it could not be read.
+    pub problem: Option<String>,
 }
 
 /// The newest document of one notifier.

@@ -1,6 +1,7 @@
 //! What a dialog has learned, on its way to the bus: one publication a notifier, newest state next.
 
-use super::wish::alone;
+use super::members::OF;
+use super::wish::together;
 use super::{AGAIN, Due, Remote, Task};
 use bytes::Bytes;
 use lamplighter_model::{
@@ -39,6 +40,15 @@ pub(crate) struct Feed {
     problem: Option<PublishError>,
 }
 
+/// Whose word it is, among all that a subscription brings.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Part {
+    /// That of a notifier: zero, or the number of the fork.
+    Notifier(u32),
+    /// What a list says of one of its members.
+    Member(Arc<str>),
+}
+
 /// What the bus should be told next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wants {
@@ -71,8 +81,14 @@ impl Remote {
     /// What the notifiers of a dialog said before a restart, and have not said again, leaves the bus.
     pub(crate) fn discard(&mut self, id: SubscriptionId) {
         let Some(line) = self.lines.get(&id).filter(|_| !self.leftovers.is_empty()) else { return };
-        let Some(local) = &line.local else { return };
-        let (package, name) = (line.wish.package, source(&line.wish, 0));
+        let (package, name) = (line.wish.package, source(&line.wish, &Part::Notifier(0)));
+        if line.wish.list {
+            let member = |source: &str| source.strip_prefix(&*name).is_some_and(|rest| rest.starts_with(OF));
+            let all = self.leftovers.keys().filter(|(_, one, source)| *one == package && member(source));
+            let all: Vec<_> = all.cloned().collect();
+            all.into_iter().for_each(|leftover| self.wait(Task::Discard(leftover)));
+        }
+        let Some(local) = self.lines.get(&id).and_then(|line| line.local.as_ref()) else { return };
         let fork = |source: &str| source.strip_prefix(&*name).is_some_and(|rest| rest.is_empty() || is_fork(rest));
         let all = self.leftovers.range((local.clone(), package, name.clone())..);
         let all = all
@@ -85,18 +101,24 @@ impl Remote {
     /// The same for what nobody has wanted since: of dialogs that go on, their notifiers will say it again.
     pub(crate) fn discard_unclaimed(&mut self) {
         self.restored.clear();
-        let mut claimed = BTreeSet::new();
+        let (mut claimed, mut lists) = (BTreeSet::new(), BTreeSet::new());
         for line in self.lines.values().filter(|line| line.restored.is_some()) {
+            let name = source(&line.wish, &Part::Notifier(0));
+            if line.wish.list && line.own {
+                lists.insert((line.wish.package, name.to_string()));
+            }
             if let Some(local) = &line.local {
-                claimed.insert((local.clone(), line.wish.package, source(&line.wish, 0)));
+                claimed.insert((local.clone(), line.wish.package, name));
             }
         }
         let plain = |source: &Arc<str>| match source.rfind(" #") {
             Some(at) if is_fork(&source[at..]) => source[..at].into(),
             _ => source.clone(),
         };
-        let is_claimed =
-            |(resource, package, source): &Leftover| claimed.contains(&(resource.clone(), *package, plain(source)));
+        let is_claimed = |(resource, package, source): &Leftover| match source.split_once(OF) {
+            Some((list, _)) => lists.contains(&(*package, list.to_owned())),
+            None => claimed.contains(&(resource.clone(), *package, plain(source))),
+        };
         let all: Vec<_> = self.leftovers.keys().filter(|one| !is_claimed(one)).cloned().collect();
         all.into_iter().for_each(|leftover| self.wait(Task::Discard(leftover)));
     }
@@ -132,13 +154,22 @@ impl Remote {
     }
 
     /// There is a new state for the bus, if it may be there.
-    pub(crate) fn put(&mut self, id: SubscriptionId, fork: u32) {
+    pub(crate) fn put(&mut self, id: SubscriptionId, part: Part) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let Some(local) = &line.local else { return };
-        let feed = line.feeds.entry(fork).or_insert_with(|| Feed {
-            resource: local.clone(),
+        let local = match &part {
+            Part::Notifier(_) => line.local.as_ref(),
+            Part::Member(key) => line.list.as_ref().and_then(|list| list.facts(key)).map(|(local, _)| local),
+        };
+        let Some(local) = local.cloned() else { return };
+        // Which address a member has here follows the configuration.
+        if line.feeds.get(&part).is_some_and(|feed| feed.resource != local) {
+            self.withdraw(id, part.clone());
+        }
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let feed = line.feeds.entry(part.clone()).or_insert_with(|| Feed {
+            resource: local,
             package: line.wish.package,
-            source: source(&line.wish, fork),
+            source: source(&line.wish, &part),
             wants: Wants::Nothing,
             busy: false,
             flies: false,
@@ -148,7 +179,7 @@ impl Remote {
         });
         feed.wants = Wants::Put;
         if !std::mem::replace(&mut feed.busy, true) {
-            self.wait(Task::Feed(id, fork));
+            self.wait(Task::Feed(id, part));
         }
     }
 
@@ -157,25 +188,25 @@ impl Remote {
         let until = self.lease(now, id);
         let Some(line) = self.lines.get_mut(&id) else { return };
         let mut moved = Vec::new();
-        for (fork, feed) in &mut line.feeds {
+        for (part, feed) in &mut line.feeds {
             if feed.tag.is_some() && feed.wants == Wants::Nothing && until > feed.until + SLACK {
                 feed.wants = Wants::Refresh;
                 if !std::mem::replace(&mut feed.busy, true) {
-                    moved.push(*fork);
+                    moved.push(part.clone());
                 }
             }
         }
-        moved.into_iter().for_each(|fork| self.wait(Task::Feed(id, fork)));
+        moved.into_iter().for_each(|part| self.wait(Task::Feed(id, part)));
     }
 
     /// What a notifier said leaves the bus.
-    pub(crate) fn withdraw(&mut self, id: SubscriptionId, fork: u32) {
-        let Some(mut feed) = self.lines.get_mut(&id).and_then(|line| line.feeds.remove(&fork)) else { return };
+    pub(crate) fn withdraw(&mut self, id: SubscriptionId, part: Part) {
+        let Some(mut feed) = self.lines.get_mut(&id).and_then(|line| line.feeds.remove(&part)) else { return };
         feed.wants = Wants::Withdraw;
         let busy = std::mem::replace(&mut feed.busy, true);
-        self.orphans.insert((id, fork), feed);
+        self.orphans.insert((id, part.clone()), feed);
         if !busy {
-            self.wait(Task::Feed(id, fork));
+            self.wait(Task::Feed(id, part));
         }
     }
 
@@ -184,28 +215,28 @@ impl Remote {
     }
 
     /// Those on their way out come first: the same source must not be withdrawn after it has said something new.
-    fn feed(&mut self, id: SubscriptionId, fork: u32) -> Option<&mut Feed> {
-        match self.orphans.get_mut(&(id, fork)) {
+    fn feed(&mut self, id: SubscriptionId, part: &Part) -> Option<&mut Feed> {
+        match self.orphans.get_mut(&(id, part.clone())) {
             Some(feed) => Some(feed),
-            None => self.lines.get_mut(&id)?.feeds.get_mut(&fork),
+            None => self.lines.get_mut(&id)?.feeds.get_mut(part),
         }
     }
 
-    pub(crate) fn feed_question(&mut self, now: Time, id: SubscriptionId, fork: u32) -> Option<(Arc<str>, Command)> {
+    pub(crate) fn feed_question(&mut self, now: Time, id: SubscriptionId, part: &Part) -> Option<(Arc<str>, Command)> {
         let until = self.lease(now, id);
-        let leaving = self.orphans.contains_key(&(id, fork));
-        let body = (!leaving).then(|| self.body(id, fork)).flatten();
+        let leaving = self.orphans.contains_key(&(id, part.clone()));
+        let body = (!leaving).then(|| self.body(id, part)).flatten();
         let least = |package| self.config.packages.expires(package).least;
         let package = self.lines.get(&id).map(|line| line.wish.package);
         let lease = until.since(now).max(package.map(least).unwrap_or_default());
-        let feed = self.feed(id, fork).filter(|feed| !feed.flies)?;
+        let feed = self.feed(id, part).filter(|feed| !feed.flies)?;
         let leftover = (feed.resource.clone(), feed.package, feed.source.clone());
         let left = self.leftovers.get(&leftover).copied();
-        let feed = self.feed(id, fork)?;
+        let feed = self.feed(id, part)?;
         let action = match (feed.wants, feed.tag, body) {
             // What was said before a restart is being withdrawn: that comes first.
             (Wants::Put, _, Some(_)) if left == Some(true) => {
-                self.due.insert((now + AGAIN, Due::Ask(Task::Feed(id, fork))));
+                self.due.insert((now + AGAIN, Due::Ask(Task::Feed(id, part.clone()))));
                 return None;
             }
             (Wants::Put, _, Some((format, body))) => {
@@ -216,7 +247,7 @@ impl Remote {
             (wants, ..) => {
                 (feed.busy, feed.wants) = (false, Wants::Nothing);
                 if wants == Wants::Withdraw {
-                    self.gone(id, fork);
+                    self.gone(id, part);
                 }
                 return None;
             }
@@ -240,16 +271,25 @@ impl Remote {
     }
 
     /// The newest state of a notifier as a whole document: partial ones could not be skipped.
-    fn body(&self, id: SubscriptionId, fork: u32) -> Option<(u8, Bytes)> {
+    fn body(&self, id: SubscriptionId, part: &Part) -> Option<(u8, Bytes)> {
         let line = self.lines.get(&id)?;
-        let (feed, document) = (line.feeds.get(&fork)?, line.documents.get(&fork)?);
-        let (format, fact) = document.fact.as_ref()?;
+        let feed = line.feeds.get(part)?;
+        let facts = match part {
+            Part::Notifier(fork) => {
+                let document = line.documents.get(fork)?;
+                let (format, fact) = document.fact.as_ref()?;
+                vec![(document.at, *format, fact)]
+            }
+            Part::Member(key) => line.list.as_ref()?.facts(key)?.1,
+        };
+        let (at, format, _) = *facts.iter().max_by_key(|(at, ..)| *at)?;
+        let facts: Vec<_> = facts.into_iter().map(|(at, _, fact)| (at, fact)).collect();
         let package = self.config.packages.get(line.wish.package);
-        let how = Rendering { format: *format, view: View::Full, profile: 0 };
+        let how = Rendering { format, view: View::Full, profile: 0 };
         let mut out = Vec::new();
-        let state = alone(package, document.at(), &feed.resource, fact);
+        let state = together(package, at, &feed.resource, &facts);
         package.write(&feed.resource, &state, how, &lamplighter_model::Profile::default(), &mut out);
-        Some((*format, out.into()))
+        Some((format, out.into()))
     }
 
     /// When to ask again; `None`: not at all.
@@ -257,11 +297,11 @@ impl Remote {
         &mut self,
         now: Time,
         id: SubscriptionId,
-        fork: u32,
+        part: &Part,
         answer: Option<Answer>,
     ) -> Option<Duration> {
-        let leaving = self.orphans.contains_key(&(id, fork));
-        let feed = self.feed(id, fork)?;
+        let leaving = self.orphans.contains_key(&(id, part.clone()));
+        let feed = self.feed(id, part)?;
         feed.flies = false;
         let mut again = None;
         match answer {
@@ -291,17 +331,17 @@ impl Remote {
         }
         feed.busy = again.is_some();
         if leaving && again.is_none() {
-            self.gone(id, fork);
+            self.gone(id, part);
         }
         again
     }
 
     /// One has left the bus. Something new may have been said while it was on its way out.
-    fn gone(&mut self, id: SubscriptionId, fork: u32) {
-        self.orphans.remove(&(id, fork));
+    fn gone(&mut self, id: SubscriptionId, part: &Part) {
+        self.orphans.remove(&(id, part.clone()));
         let line = self.lines.get(&id);
-        if line.and_then(|line| line.feeds.get(&fork)).is_some_and(|feed| feed.busy) {
-            self.wait(Task::Feed(id, fork));
+        if line.and_then(|line| line.feeds.get(part)).is_some_and(|feed| feed.busy) {
+            self.wait(Task::Feed(id, part.clone()));
         }
     }
 }
@@ -312,15 +352,7 @@ fn is_fork(rest: &str) -> bool {
 }
 
 /// The name of the source on the bus: the same after a restart.
-fn source(wish: &lamplighter_model::RemoteWish, fork: u32) -> Arc<str> {
-    let plain = |uri: &str| {
-        Uri::read(uri.as_bytes()).map(|uri| {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let host = text(uri.host).to_ascii_lowercase();
-            let host = uri.port.map_or(host.clone(), |port| format!("{host}:{port}"));
-            if uri.user.is_empty() { host } else { format!("{}@{host}", text(uri.user)) }
-        })
-    };
+fn source(wish: &lamplighter_model::RemoteWish, part: &Part) -> Arc<str> {
     let mut name = format!("{SOURCE}{}", plain(wish.target.as_deref().unwrap_or(&wish.resource)).unwrap_or_default());
     if let Some(proxy) = wish.outbound_proxy.as_deref().and_then(plain) {
         name.push_str(" by ");
@@ -330,8 +362,22 @@ fn source(wish: &lamplighter_model::RemoteWish, fork: u32) -> Arc<str> {
         name.push_str(";id=");
         name.push_str(id);
     }
-    if fork > 0 {
-        name.push_str(&format!(" #{fork}"));
+    match part {
+        Part::Notifier(0) => {}
+        Part::Notifier(fork) => name.push_str(&format!(" #{fork}")),
+        Part::Member(key) => {
+            name.push_str(OF);
+            name.push_str(key);
+        }
     }
     name.into()
+}
+
+/// User, host and port of a SIP URI.
+pub(crate) fn plain(uri: &str) -> Option<String> {
+    let uri = Uri::read(uri.as_bytes())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let host = text(uri.host).to_ascii_lowercase();
+    let host = uri.port.map_or(host.clone(), |port| format!("{host}:{port}"));
+    Some(if uri.user.is_empty() { host } else { format!("{}@{host}", text(uri.user)) })
 }

@@ -5,6 +5,7 @@
 //!   last has left.
 //! - `feed` puts what was learned under the gateway's own identity on the bus, as a source `remote:...` whose lease is
 //!   that of the subscription. What a server has released to one subscriber stays with that subscription.
+//! - `members` reads lists (RFC 4662), whose members enter the bus one by one.
 //! - `export` publishes (RFC 3903) what our own sources compose. What came from another server is never among it.
 //! - `publish` publishes documents that programs hand in.
 //!
@@ -13,6 +14,7 @@
 
 mod export;
 mod feed;
+mod members;
 mod publish;
 mod settings;
 mod totals;
@@ -22,7 +24,7 @@ pub use settings::{MOST_RULES, Rule, Settings, Watched};
 pub use wish::is_uri;
 
 use export::{Export, ExportKey};
-use feed::{Feed, Flies, Leftover};
+use feed::{Feed, Flies, Leftover, Part};
 use lamplighter_model::{
     Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
 };
@@ -57,6 +59,8 @@ enum Due {
     Forget(u64),
     /// This dialog, which is from before a restart, is to be refreshed.
     Renew(SubscriptionId),
+    /// Everything that this dialog's notifier knows may be asked for again.
+    Anew(SubscriptionId),
     /// What this dialog's notifiers said before a restart, and have not said again since.
     Unconfirmed(SubscriptionId),
     /// Whoever wanted something before a restart has had time to say so again.
@@ -68,8 +72,8 @@ enum Due {
 /// A question to a shard that is worth asking.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Task {
-    /// To take what a dialog has learned, from this fork.
-    Feed(SubscriptionId, u32),
+    /// To take what a dialog has learned.
+    Feed(SubscriptionId, Part),
     /// For the state to publish elsewhere.
     Export(ExportKey),
     /// To let go of what somebody said before a restart.
@@ -87,7 +91,7 @@ pub struct Remote {
     next_sub: u64,
     lines: BTreeMap<SubscriptionId, Line>,
     /// Publications on the bus that have nobody behind them any more and are being withdrawn.
-    orphans: BTreeMap<(SubscriptionId, u32), Feed>,
+    orphans: BTreeMap<(SubscriptionId, Part), Feed>,
     /// What is on the bus from before a restart, and nobody has said again since.
     leftovers: BTreeMap<Leftover, Flies>,
     exports: BTreeMap<ExportKey, Export>,
@@ -161,9 +165,9 @@ impl Remote {
 
     /// Everything is back: the subscriptions of the configuration begin, or go on.
     pub fn resume(&mut self, now: Time) {
-        for Watched { wish, local } in self.settings.watches.clone() {
+        for Watched { wish, local, domain } in self.settings.watches.clone() {
             // What the configuration cannot have was refused when it was read; without room it is told by its absence.
-            let _ = self.subscribe(now, wish, local, true);
+            let _ = self.subscribe(now, wish, local, domain, true);
         }
         // Those whose leases end first are the first.
         let mut due: Vec<_> = self.lines.iter().filter_map(|(id, line)| Some((line.restored?, *id))).collect();
@@ -298,7 +302,7 @@ impl Remote {
 
     fn command(&mut self, now: Time, command: RemoteCommand) -> RemoteAnswer {
         match command {
-            RemoteCommand::Subscribe(wish) => match self.subscribe(now, *wish, None, false) {
+            RemoteCommand::Subscribe(wish) => match self.subscribe(now, *wish, None, None, false) {
                 Ok(id) => self.get(id),
                 Err(answer) => answer,
             },
@@ -329,6 +333,7 @@ impl Remote {
                     self.agent.retry(now, id, &mut self.told);
                 }
                 Due::Renew(_) => {}
+                Due::Anew(id) => self.ask_anew(now, id),
                 Due::Forget(number) => self.forget_own(number),
                 Due::Unconfirmed(id) => self.discard(id),
                 Due::Claimed => self.discard_unclaimed(),
@@ -343,7 +348,7 @@ impl Remote {
             && let Some(task) = self.waiting.pop_front()
         {
             let question = match &task {
-                Task::Feed(id, fork) => self.feed_question(now, *id, *fork),
+                Task::Feed(id, part) => self.feed_question(now, *id, part),
                 Task::Export(key) => self.export_question(key),
                 Task::Discard(leftover) => self.discard_question(leftover),
             };
@@ -358,7 +363,7 @@ impl Remote {
     fn answered(&mut self, now: Time, number: u64, answer: Option<Answer>) {
         let Some(task) = self.asked.remove(&number) else { return };
         let again = match &task {
-            Task::Feed(id, fork) => self.feed_answered(now, *id, *fork, answer),
+            Task::Feed(id, part) => self.feed_answered(now, *id, part, answer),
             Task::Export(key) => self.export_answered(now, key, answer),
             Task::Discard(leftover) => self.discarded(leftover, answer),
         };

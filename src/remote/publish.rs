@@ -1,6 +1,6 @@
 //! What programs have published at other servers: documents of their own, which are on no bus of ours.
 
-use super::wish::{LONGEST, alone, good_headers, is_token, is_uri};
+use super::wish::{LONGEST, good_headers, is_token, is_uri, together};
 use super::{Due, Remote};
 use bytes::Bytes;
 use lamplighter_model::package::Reading;
@@ -115,7 +115,7 @@ impl Remote {
                 let package = self.config.packages.get(record.package);
                 let reading = Reading { presentity: &record.resource, now, modifies: false };
                 let fact = package.read(Content::Json(&json), reading).map_err(RemoteAnswer::BadBody)?;
-                let state = alone(package, now, &record.resource, &fact);
+                let state = together(package, now, &record.resource, &[(now, &fact)]);
                 let content_type = package.formats().first().map_or_else(Box::default, |it| it.content_type.clone());
                 (content_type, write(package, &record.resource, &state))
             }

@@ -35,6 +35,8 @@ pub struct Watched {
     pub wish: RemoteWish,
     /// The canonical address under which its state enters the bus, where it is not the resource.
     pub local: Option<Arc<str>>,
+    /// The domain that members of a list have here, where it is another than there.
+    pub domain: Option<Box<str>>,
 }
 
 /// What is published to one server.

@@ -8,6 +8,7 @@ use lamplighter_model::{
 };
 use lamplighter_sip::client::Local;
 
+mod lists;
 mod programs;
 
 pub(crate) const START: Time = Time::from_micros(1_000_000_000_000);
@@ -73,6 +74,8 @@ fn wish(subscriber: Option<&str>) -> RemoteWish {
         outbound_proxy: Some(format!("sip:{THEM}").into()),
         headers: vec![("X-Why".into(), "because".into())],
         expires: None,
+        accept: Vec::new(),
+        list: false,
         owner: "test".into(),
     }
 }
@@ -267,7 +270,7 @@ fn a_refusal_is_told() {
 #[test]
 fn the_bus_is_told() {
     let mut bench = Bench::new(|settings| {
-        settings.watches = vec![Watched { wish: wish(None), local: Some("sip:200@example.com".into()) }];
+        settings.watches = vec![Watched { wish: wish(None), local: Some("sip:200@example.com".into()), domain: None }];
     });
     bench.remote.resume(START);
     bench.handle(Input::Tick);
@@ -323,7 +326,7 @@ fn our_own_state_is_published() {
         let body = document(1, "full", &[("a", call)]);
         let content = lamplighter_model::Content::Document { format: 0, body: body.as_bytes() };
         let reading = lamplighter_model::Reading { presentity: OURS, now: START, modifies: false };
-        wish::alone(package, START, OURS, &package.read(content, reading).unwrap())
+        wish::together(package, START, OURS, &[(START, &package.read(content, reading).unwrap())])
     };
     let heard = [Heard { rules: 1, resource: OURS.into(), package: dialog }];
     bench.handle(Input::Heard(&heard));
@@ -417,7 +420,7 @@ fn wishes_are_looked_at() {
 /// PU-04: what a restart has found goes on, and is asked for everything; without a store everybody is told goodbye.
 #[test]
 fn a_restart_goes_on_in_the_same_dialog() {
-    let watch = || vec![Watched { wish: wish(None), local: None }];
+    let watch = || vec![Watched { wish: wish(None), local: None, domain: None }];
     let mut bench = Bench::new(|settings| settings.watches = watch());
     bench.remote.resume(START);
     bench.handle(Input::Tick);

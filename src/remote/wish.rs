@@ -1,6 +1,7 @@
 //! Internal subscriptions, and the dialogs that they share.
 
-use super::feed::Feed;
+use super::feed::{Feed, Part};
+use super::members::List;
 use super::{Due, GRACE, PACE, Remote, Task};
 use bytes::Bytes;
 use lamplighter_model::package::{AnyFact, AnyPackage, Reading, Sourced, Stamp};
@@ -16,8 +17,6 @@ use std::time::Duration;
 pub(crate) const LONGEST: usize = 512;
 /// The most headers of the user's own.
 const MOST_HEADERS: usize = 16;
-/// The whole state is asked for anew this often at most.
-const ANEW: Duration = Duration::from_secs(30);
 /// Headers that are ours to write.
 const OURS: [&str; 25] = [
     "via",
@@ -64,8 +63,15 @@ pub(crate) struct Line {
     /// The canonical address under which it enters the bus.
     pub local: Option<Arc<str>>,
     pub documents: BTreeMap<u32, Document>,
-    pub feeds: BTreeMap<u32, Feed>,
-    anew: Time,
+    /// What it says of the members of a list.
+    pub list: Option<List>,
+    pub feeds: BTreeMap<Part, Feed>,
+    /// It is the gateway's own, so that what it says is for everyone.
+    pub own: bool,
+    /// The domain that members of a list have here, where it is another than there.
+    pub domain: Option<Box<str>>,
+    /// Not before then is everything asked for anew.
+    pub anew: Time,
     linger: Option<Time>,
     /// Until when what it said before its subscription was lost counts.
     grace: Option<Time>,
@@ -76,17 +82,49 @@ pub(crate) struct Line {
 /// The newest document of one notifier.
 #[derive(Debug)]
 pub(crate) struct Document {
-    at: Time,
-    content_type: Box<str>,
-    body: Bytes,
+    pub at: Time,
+    pub content_type: Box<str>,
+    pub body: Bytes,
     /// What is true by all documents so far, for packages whose documents may be partial; and its format.
     pub fact: Option<(u8, AnyFact)>,
-    problem: Option<String>,
+    pub problem: Option<String>,
 }
 
 impl Document {
-    pub(crate) fn at(&self) -> Time {
-        self.at
+    /// What is true after `body`, which came after `old`.
+    pub(crate) fn read(
+        package: &dyn AnyPackage,
+        presentity: &str,
+        now: Time,
+        content_type: Box<str>,
+        body: Bytes,
+        old: Option<Self>,
+    ) -> Self {
+        let old = old.and_then(|old| old.fact);
+        let format = package.formats().iter().position(|format| format.content_type == content_type);
+        let content = |format: usize| Content::Document { format: format as u8, body: &body };
+        let reading = Reading { presentity, now, modifies: old.is_some() };
+        let read = match (format, &old) {
+            (None, _) => Err("a type that was not asked for".to_owned()),
+            (Some(format), None) => package.read(content(format), reading).map_err(|bad| bad.to_string()),
+            (Some(format), Some((_, old))) => {
+                package.read_over(content(format), old, reading).map_err(|bad| bad.to_string())
+            }
+        };
+        let (fact, problem) = match (read, format) {
+            (Ok(fact), Some(format)) => (Some((format as u8, fact)), None),
+            // A document that cannot be read changes nothing.
+            (Err(problem), _) => (old, Some(problem)),
+            (Ok(_), None) => (old, None),
+        };
+        Self { at: now, content_type, body, fact, problem }
+    }
+
+    /// One that cannot be had, after `old`.
+    pub(crate) fn damaged(old: Option<Self>, now: Time, problem: &str) -> Self {
+        let fact = old.and_then(|old| old.fact);
+        let (content_type, body) = (Box::default(), Bytes::new());
+        Self { at: now, content_type, body, fact, problem: Some(problem.to_owned()) }
     }
 }
 
@@ -97,10 +135,16 @@ impl Remote {
         now: Time,
         mut wish: RemoteWish,
         local: Option<Arc<str>>,
+        domain: Option<Box<str>>,
         configured: bool,
     ) -> Result<u64, RemoteAnswer> {
         if let Some(what) = invalid(&wish) {
             return Err(RemoteAnswer::Invalid(what));
+        }
+        let formats = self.config.packages.get(wish.package).formats();
+        let unknown = |one: &str| formats.iter().all(|format| *format.content_type != *one);
+        if wish.accept.len() > formats.len() || wish.accept.iter().any(|one| unknown(one)) {
+            return Err(RemoteAnswer::Invalid("accept"));
         }
         if self.subs.len() >= self.settings.most || self.stopping {
             return Err(RemoteAnswer::Full);
@@ -114,7 +158,7 @@ impl Remote {
             }
             ours => {
                 let own = wish.subscriber.is_none();
-                Some(self.line(now, &wish, local.or(ours.map(Into::into)).filter(|_| own))?)
+                Some(self.line(now, &wish, local.or(ours.map(Into::into)).filter(|_| own), domain)?)
             }
         };
         let id = self.next_sub;
@@ -128,7 +172,13 @@ impl Remote {
     }
 
     /// The dialog of a wish: one that is there, or a new one.
-    fn line(&mut self, now: Time, wish: &RemoteWish, local: Option<Arc<str>>) -> Result<SubscriptionId, RemoteAnswer> {
+    fn line(
+        &mut self,
+        now: Time,
+        wish: &RemoteWish,
+        local: Option<Arc<str>>,
+        domain: Option<Box<str>>,
+    ) -> Result<SubscriptionId, RemoteAnswer> {
         let watch = self.watch(wish);
         let id = self.agent.subscribe(now, watch, &mut self.told).ok_or(RemoteAnswer::Full)?;
         if let Some(line) = self.lines.get_mut(&id) {
@@ -137,7 +187,11 @@ impl Remote {
             if line.local.is_none() && local.is_some() {
                 line.local = local;
                 let forks: Vec<_> = line.documents.keys().copied().collect();
-                forks.into_iter().for_each(|fork| self.put(id, fork));
+                forks.into_iter().for_each(|fork| self.put(id, Part::Notifier(fork)));
+            }
+            if let Some(line) = self.lines.get_mut(&id).filter(|line| !line.own && wish.subscriber.is_none()) {
+                (line.own, line.domain) = (true, domain);
+                self.place_all(id);
             }
             let refused = |state| matches!(state, State::Rejected | State::Terminated);
             if self.agent.subscription(id).is_some_and(|row| refused(row.state)) {
@@ -150,7 +204,10 @@ impl Remote {
             users: BTreeSet::new(),
             local,
             documents: BTreeMap::new(),
+            list: None,
             feeds: BTreeMap::new(),
+            own: wish.subscriber.is_none(),
+            domain,
             anew: now,
             linger: None,
             grace: None,
@@ -171,7 +228,13 @@ impl Remote {
             event.push_str(";id=");
             event.push_str(id);
         }
-        let accept: Vec<_> = package.formats().iter().map(|format| &*format.content_type).collect();
+        let mut accept: Vec<_> = package.formats().iter().map(|format| &*format.content_type).collect();
+        if !wish.accept.is_empty() {
+            accept = wish.accept.iter().map(|one| &**one).collect();
+        }
+        if wish.list {
+            accept.splice(0..0, ["multipart/related", "application/rlmi+xml"]);
+        }
         Watch {
             resource: wish.resource.clone(),
             subscriber: wish.subscriber.clone(),
@@ -183,7 +246,7 @@ impl Remote {
             proxy: wish.outbound_proxy.clone(),
             routes: self.settings.routes.clone(),
             headers: self.settings.headers.iter().chain(&wish.headers).cloned().collect(),
-            forks: matches!(package.name(), "dialog" | "message-summary"),
+            forks: !wish.list && matches!(package.name(), "dialog" | "message-summary"),
         }
     }
 
@@ -270,6 +333,10 @@ impl Remote {
             shared: line.map_or(1, |line| line.users.len()),
             call_id: agent.map_or_else(Box::default, |row| row.call_id),
             documents: documents.map(|(fork, one)| self.document(&sub.wish, *fork, one)).collect(),
+            list: line
+                .filter(|_| whole)
+                .and_then(|line| line.list.as_ref())
+                .map(|list| list.row(&self.config.packages, sub.wish.package)),
             wish: sub.wish.clone(),
         }
     }
@@ -279,7 +346,7 @@ impl Remote {
         let package = self.config.packages.get(wish.package);
         let state = fact.as_ref().map(|(_, fact)| {
             let mut out = Vec::new();
-            package.json(&alone(package, *at, &wish.resource, fact), View::Full, &mut out);
+            package.json(&together(package, *at, &wish.resource, &[(*at, fact)]), View::Full, &mut out);
             out.into()
         });
         let (content_type, body, problem) = (content_type.clone(), body.clone(), problem.clone());
@@ -288,45 +355,39 @@ impl Remote {
 
     /// A NOTIFY was accepted.
     pub(crate) fn notified(&mut self, now: Time, id: SubscriptionId, fork: u32, notification: Notification) {
-        let Notification { standing, content_type, body, order, .. } = notification;
+        let standing = notification.standing;
         let Some(line) = self.lines.get_mut(&id) else { return };
         if fork == 0 && standing != Standing::Terminated && line.restored.take().is_some() {
             self.due.insert((now + self.settings.agent.timers.t1 * 64, Due::Unconfirmed(id)));
         }
-        if body.is_empty() || standing == Standing::Terminated {
+        if notification.body.is_empty() || standing == Standing::Terminated {
             return self.prolong(now, id);
         }
         line.grace = None;
+        if line.wish.list && matches!(&*notification.content_type, "multipart/related" | "application/rlmi+xml") {
+            return self.listed(now, id, &notification);
+        }
+        let Notification { content_type, body, order, .. } = notification;
         let package = self.config.packages.get(line.wish.package);
-        let format = package.formats().iter().position(|format| format.content_type == content_type);
-        let old = line.documents.remove(&fork).and_then(|old| old.fact);
-        let content = |format: usize| Content::Document { format: format as u8, body: &body };
-        let reading = Reading { presentity: &line.wish.resource, now, modifies: old.is_some() };
-        let read = match (format, &old) {
-            (None, _) => Err("a type that was not asked for".to_owned()),
-            (Some(format), None) => package.read(content(format), reading).map_err(|bad| bad.to_string()),
-            (Some(format), Some((_, old))) => {
-                package.read_over(content(format), old, reading).map_err(|bad| bad.to_string())
-            }
-        };
-        let (fact, problem) = match (read, format) {
-            (Ok(fact), Some(format)) => (Some((format as u8, fact)), None),
-            // A document that cannot be read changes nothing.
-            (Err(problem), _) => (old, Some(problem)),
-            (Ok(_), None) => (old, None),
-        };
-        let damaged = problem.is_some();
-        line.documents.insert(fork, Document { at: now, content_type, body, fact, problem });
+        let old = line.documents.remove(&fork);
+        let document = Document::read(package, &line.wish.resource, now, content_type, body, old);
+        let damaged = document.problem.is_some();
+        line.documents.insert(fork, document);
+        // Its notifier does not call it a list any more.
+        if line.list.take_if(|_| !damaged).is_some() {
+            let members = line.feeds.keys().filter(|part| matches!(part, Part::Member(_)));
+            let members: Vec<_> = members.cloned().collect();
+            members.into_iter().for_each(|part| self.withdraw(id, part));
+        }
         // A partial document may be missing something that was lost on the way: RFC 4235 section 4.3 asks for all of it.
         // One whose version is no higher comes later all the same, by its CSeq: its notifier counts anew.
-        if matches!(order, Order::Gap | Order::Stale) && line.anew <= now {
-            line.anew = now + ANEW;
-            self.agent.retry(now, id, &mut self.told);
+        if matches!(order, Order::Gap | Order::Stale) {
+            self.ask_anew(now, id);
         }
         if damaged {
             self.prolong(now, id);
         } else {
-            self.put(id, fork);
+            self.put(id, Part::Notifier(fork));
         }
     }
 
@@ -334,16 +395,16 @@ impl Remote {
     pub(crate) fn forget(&mut self, id: SubscriptionId, fork: u32) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         line.documents.remove(&fork);
-        self.withdraw(id, fork);
+        self.withdraw(id, Part::Notifier(fork));
     }
 
     /// Nor have all notifiers of a subscription.
     pub(crate) fn forget_all(&mut self, id: SubscriptionId) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         line.documents.clear();
-        line.grace = None;
-        let forks: Vec<_> = line.feeds.keys().copied().collect();
-        forks.into_iter().for_each(|fork| self.withdraw(id, fork));
+        (line.list, line.grace) = (None, None);
+        let parts: Vec<_> = line.feeds.keys().cloned().collect();
+        parts.into_iter().for_each(|part| self.withdraw(id, part));
         self.discard(id);
     }
 
@@ -378,15 +439,21 @@ impl Remote {
     }
 }
 
-/// What one fact alone says.
-pub(crate) fn alone(
+/// What facts say together.
+pub(crate) fn together(
     package: &dyn AnyPackage,
     now: Time,
     presentity: &str,
-    fact: &AnyFact,
+    facts: &[(Time, &AnyFact)],
 ) -> lamplighter_model::AnyState {
-    let stamp = Stamp { at: now, counter: 0, node: 0 };
-    package.compose(now, presentity, &[Sourced { source: "remote", stamp, live: true, fact }]).state
+    let names: Vec<_> = (0..facts.len()).map(|index| format!("remote {index}")).collect();
+    let sourced = |(index, source)| {
+        let (at, fact) = facts.get(index)?;
+        let stamp = Stamp { at: *at, counter: index as u64, node: 0 };
+        Some(Sourced { source, stamp, live: true, fact: *fact })
+    };
+    let sources: Vec<_> = names.iter().map(String::as_str).enumerate().filter_map(sourced).collect();
+    package.compose(now, presentity, &sources).state
 }
 
 /// Whether a text is a SIP URI that a request can carry.

@@ -4,6 +4,7 @@ use crate::api::ask;
 use crate::gateway::{Gateway, PATIENCE, directory};
 use crate::phone::{Message, Phone};
 use serde_json::{Value, json};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const LINE: &str = "sip:1001@example.com";
@@ -275,4 +276,186 @@ fn a_restart_goes_on() {
     assert_eq!(dialog["sources"].as_array().map(Vec::len), Some(1), "{dialog}");
     let _ = std::fs::remove_dir_all(store);
     row(&there, "/readyz", "is well", |_| true);
+}
+
+/// A server that grants every SUBSCRIBE and says what the test says.
+struct Notifier(UdpSocket);
+
+/// A subscription at it.
+struct Granted {
+    subscribe: Message,
+    cseq: u32,
+}
+
+impl Notifier {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn proxy(&self) -> String {
+        format!("sip:{}", self.0.local_addr().unwrap())
+    }
+
+    /// Grants the next SUBSCRIBE for this package.
+    fn grant(&self, event: &str) -> Granted {
+        let mut buffer = vec![0; 65536];
+        loop {
+            let (length, from) = self.0.recv_from(&mut buffer).expect("a SUBSCRIBE");
+            let subscribe = Message::read(std::str::from_utf8(&buffer[..length]).unwrap());
+            if !subscribe.start.starts_with("SUBSCRIBE ") || subscribe.header("Event") != event {
+                continue;
+            }
+            let copy = |name: &str| format!("{name}: {}\r\n", subscribe.header(name));
+            let answer = format!(
+                "SIP/2.0 200 OK\r\n{}{}To: {};tag=there\r\n{}{}Expires: 600\r\nContact: <{}>\r\nContent-Length: 0\r\n\r\n",
+                copy("Via"),
+                copy("From"),
+                subscribe.header("To"),
+                copy("Call-ID"),
+                copy("CSeq"),
+                self.proxy()
+            );
+            self.0.send_to(answer.as_bytes(), from).unwrap();
+            return Granted { subscribe, cseq: 0 };
+        }
+    }
+
+    fn notify(&self, granted: &mut Granted, content_type: &str, body: &str) {
+        granted.cseq += 1;
+        let (cseq, call) = (granted.cseq, &granted.subscribe);
+        let contact = call.header("Contact").trim_matches(['<', '>']);
+        let text = format!(
+            "NOTIFY {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK{cseq}{}\r\nFrom: {};tag=there\r\nTo: {}\r\n\
+             Call-ID: {}\r\nCSeq: {cseq} NOTIFY\r\nEvent: {}\r\nSubscription-State: active;expires=600\r\n\
+             Contact: <{}>\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.0.local_addr().unwrap(),
+            call.header("Call-ID"),
+            call.header("To"),
+            call.header("From"),
+            call.header("Call-ID"),
+            call.header("Event"),
+            self.proxy(),
+            body.len()
+        );
+        let to = contact.rsplit('@').next().unwrap().split(';').next().unwrap();
+        self.0.send_to(text.as_bytes(), to).unwrap();
+    }
+}
+
+/// Calls of two members in one body of three parts.
+fn roll(version: u32, full: bool, members: &[(&str, &str)]) -> String {
+    let mut resources = String::new();
+    let mut parts = String::new();
+    for (user, state) in members {
+        resources.push_str(&format!(
+            "<resource uri=\"sip:{user}@pbx.example\"><instance id=\"{user}i\" state=\"active\" cid=\"{user}@x\"/></resource>"
+        ));
+        parts.push_str(&format!(
+            "--b\r\nContent-ID: <{user}@x>\r\nContent-Type: application/dialog-info+xml\r\n\r\n\
+             <dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"{version}\" state=\"full\" \
+             entity=\"sip:{user}@pbx.example\"><dialog id=\"d\"><state>{state}</state></dialog></dialog-info>\r\n"
+        ));
+    }
+    format!(
+        "--b\r\nContent-ID: <roll@x>\r\nContent-Type: application/rlmi+xml\r\n\r\n\
+         <list xmlns=\"urn:ietf:params:xml:ns:rlmi\" uri=\"sip:all@pbx.example\" version=\"{version}\" fullState=\"{full}\">\
+         {resources}</list>\r\n{parts}--b--\r\n"
+    )
+}
+
+/// QS-14: a list of another server lights the lamps of phones here, member by member, and the API tells it so.
+#[test]
+fn a_list_there_is_lamps_here() {
+    let there = Notifier::start();
+    let here = Gateway::start(&format!(
+        "[remote]\nenabled = true\nsubscribe = [{{ resource = \"sip:all@pbx.example\", package = \"dialog\", list = true, \
+         as = \"*@example.com\", outbound_proxy = \"{}\" }}]\n",
+        there.proxy()
+    ));
+    let mut granted = there.grant("dialog");
+    assert!(granted.subscribe.header("Accept").contains("application/rlmi+xml"));
+    assert_eq!(granted.subscribe.header("Supported"), "eventlist");
+    let kind = "multipart/related;type=\"application/rlmi+xml\";start=\"<roll@x>\";boundary=b";
+    let mut phone = Phone::udp(&here, "2000");
+    phone.subscribe(LINE, "dialog", 600);
+    there.notify(&mut granted, kind, &roll(0, true, &[("1001", "early"), ("1002", "confirmed")]));
+    until(&mut phone, "ringing", says("early"));
+    there.notify(&mut granted, kind, &roll(1, false, &[("1001", "confirmed")]));
+    until(&mut phone, "confirmed", says("confirmed"));
+    let told = row(&here, "/v1/subscriptions/1", "knows both", |row| row["list"]["version"] == 1);
+    assert_eq!(told["list"]["members"].as_array().map(Vec::len), Some(2), "{told}");
+    let second = &told["list"]["members"][1];
+    assert_eq!(
+        (second["local"].as_str(), second["uri"].as_str()),
+        (Some("sip:1002@example.com"), Some("sip:1002@pbx.example"))
+    );
+    assert_eq!(second["instances"][0]["state"], "active");
+    assert!(second["instances"][0]["document"]["state"].to_string().contains("confirmed"), "{second}");
+    let shown = String::from_utf8(here.ask(&["subs", "show", "1"]).stdout).unwrap();
+    assert_eq!(
+        shown.lines().filter(|line| line.contains("@pbx.example") && line.contains("active")).count(),
+        3,
+        "{shown}"
+    );
+    let sources = ask(&here, "GET", "/v1/explain/1002", &[], "").json().to_string();
+    assert!(sources.contains("remote:all@pbx.example by"), "{sources}");
+
+    there.notify(&mut granted, kind, &roll(2, true, &[("1002", "confirmed")]));
+    until(&mut phone, "that it is over", |notify| !notify.body.contains("confirmed</state>"));
+    row(&here, "/v1/subscriptions/1", "knows one", |row| row["list"]["members"].as_array().map(Vec::len) == Some(1));
+}
+
+/// QS-14: who watches there, shared lines and registrations of other servers are read, and shown under their kinds.
+#[test]
+fn other_kinds_of_state_are_read_there() {
+    let there = Notifier::start();
+    let here = Gateway::start("[remote]\nenabled = true\n");
+    let documents = [
+        (
+            "presence.winfo",
+            "winfo",
+            "application/watcherinfo+xml",
+            "<watcherinfo xmlns=\"urn:ietf:params:xml:ns:watcherinfo\" version=\"0\" state=\"full\"><watcher-list \
+             resource=\"sip:1001@example.com\" package=\"presence\"><watcher id=\"w\" status=\"pending\" \
+             event=\"subscribe\">sip:wilhelmina@example.net</watcher></watcher-list></watcherinfo>",
+            "wilhelmina",
+        ),
+        (
+            "dialog;sla",
+            "line",
+            "application/dialog-info+xml",
+            "<dialog-info xmlns=\"urn:ietf:params:xml:ns:dialog-info\" version=\"0\" state=\"full\" \
+             entity=\"sip:1001@example.com\"><dialog id=\"d\"><state>confirmed</state><local><target \
+             uri=\"sip:l@192.0.2.7\"><param pname=\"x-line-id\" pval=\"3\"/></target></local></dialog></dialog-info>",
+            "\"appearance\":4",
+        ),
+        (
+            "reg",
+            "reg",
+            "application/reginfo+xml",
+            "<reginfo xmlns=\"urn:ietf:params:xml:ns:reginfo\" version=\"0\" state=\"full\"><registration \
+             aor=\"sip:1001@example.com\" id=\"a\" state=\"active\"><contact id=\"c\" state=\"active\" \
+             event=\"registered\"><uri>sip:1001@192.0.2.7</uri></contact></registration></reginfo>",
+            "192.0.2.7",
+        ),
+    ];
+    for (index, (event, kind, content_type, body, expected)) in documents.into_iter().enumerate() {
+        let wish = json!({ "resource": LINE, "package": event, "outbound_proxy": there.proxy() });
+        let created = ask(&here, "POST", "/v1/subscriptions", &[], &wish.to_string()).expect(201).json();
+        assert_eq!((created["package"].as_str(), created["local"].as_str()), (Some(kind), Some(LINE)));
+        let mut granted = there.grant(event);
+        assert_eq!(granted.subscribe.header("Accept"), content_type);
+        there.notify(&mut granted, content_type, body);
+        let path = format!("/v1/subscriptions/{}", index + 1);
+        let told = row(&here, &path, "knows", |row| row["documents"][0]["state"].to_string().contains(expected));
+        assert_eq!(told["documents"][0]["problem"], Value::Null, "{told}");
+        let known = row(&here, &format!("/v1/state/1001/{kind}"), "shows", |row| row.to_string().contains(expected));
+        assert!(known["src"].as_str().is_some_and(|source| source.starts_with("remote:")), "{known}");
+    }
+    // They are for programs: a phone that asks us for them is told that we have none.
+    let mut phone = Phone::udp(&here, "2000");
+    let mut dialog = phone.dialog(LINE, "presence.winfo");
+    phone.refresh(&mut dialog, 600).expect(489);
 }

@@ -56,7 +56,7 @@ fn dependencies_point_inwards() {
         ("src/packages", &["model"]),
         ("src/bus", &["model"]),
         ("src/sip", &["model"]),
-        ("src/remote", &["model", "sip"]),
+        ("src/remote", &["model", "packages", "sip"]),
         ("src/shard", &["model", "packages", "bus", "sip"]),
         ("adapters/port", &["model"]),
         ("adapters/dns", &["model"]),

@@ -42,6 +42,12 @@ pub(super) struct Add {
     /// The lease to ask for, seconds
     #[arg(long)]
     expires: Option<u32>,
+    /// The resource may be a list, whose members are shown one by one
+    #[arg(long)]
+    list: bool,
+    /// A content type to ask for; left out: all that the package has
+    #[arg(long, value_name = "TYPE")]
+    accept: Vec<String>,
     /// A header of every SUBSCRIBE, such as 'X-Tenant: 7'
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
@@ -184,7 +190,7 @@ fn refresh(options: &Refresh, out: &mut Output) -> Result<(), Failure> {
 }
 
 fn add(options: &Add, out: &mut Output) -> Result<(), Failure> {
-    let Add { resource, package, subscriber, target, proxy, expires, header, json: _, gateway } = options;
+    let Add { resource, package, subscriber, target, proxy, expires, list, accept, header, json: _, gateway } = options;
     let mut more = Map::new();
     for one in header {
         let (name, value) = one.split_once(':').ok_or_else(|| Failure::Usage(format!("--header {one}: no colon")))?;
@@ -192,7 +198,7 @@ fn add(options: &Add, out: &mut Output) -> Result<(), Failure> {
     }
     let wish = json!({
         "resource": resource, "package": package, "subscriber": subscriber, "target": target,
-        "outbound_proxy": proxy, "expires": expires, "headers": more,
+        "outbound_proxy": proxy, "expires": expires, "headers": more, "list": list, "accept": accept,
     });
     let headers = vec![("Content-Type", "application/json")];
     let body = wish.to_string().into_bytes();
@@ -238,6 +244,7 @@ fn show(options: &Show, out: &mut Output) -> Result<(), Failure> {
                 None => writeln!(out, "  {kind}: {}", clean(&document["state"].to_string()))?,
             }
         }
+        members(&row["list"], out)?;
         return Ok(());
     }
     let mut page: Option<String> = None;
@@ -253,6 +260,31 @@ fn show(options: &Show, out: &mut Output) -> Result<(), Failure> {
             return Ok(());
         }
     }
+}
+
+/// The members of a list, an instance a line.
+fn members(list: &Value, out: &mut Output) -> Result<(), Failure> {
+    if let Some(problem) = list["problem"].as_str() {
+        writeln!(out, "  the list: {}", clean(problem))?;
+    }
+    for member in list["members"].as_array().into_iter().flatten() {
+        let uri = clean(member["uri"].as_str().unwrap_or("?"));
+        let instances = member["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if instances.is_empty() {
+            writeln!(out, "  {uri:32}  nothing is known")?;
+        }
+        for one in instances {
+            let text = |value: &Value| clean(value.as_str().unwrap_or_default());
+            let document = &one["document"];
+            let said = match document["problem"].as_str() {
+                Some(problem) => clean(problem),
+                None if document["state"].is_object() => clean(&document["state"].to_string()),
+                None => "-".into(),
+            };
+            writeln!(out, "  {uri:32}  {:10} {:12}  {said}", text(&one["state"]), text(&one["reason"]))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is watched at another server, for whom, and how it stands.

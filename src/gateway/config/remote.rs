@@ -130,6 +130,10 @@ pub struct Subscribe {
     pub expires: Duration,
     /// Headers of each SUBSCRIBE.
     pub headers: BTreeMap<String, String>,
+    /// The types to ask for, of those that the package has; empty: all of them.
+    pub accept: Vec<String>,
+    /// Whether the resource is a list; then `as` says which domain its members have here: `*@office.example`.
+    pub list: bool,
 }
 
 /// An entry of `[[remote.publish]]`.
@@ -209,6 +213,31 @@ impl Settings {
                 problems.add(&key, format!("there is no package `{}`", one.package), "package = \"dialog\"");
             }
             let addresses = self.addresses();
+            if let Some(package) = find(&packages, &one.package) {
+                let formats = packages.get(package).formats();
+                let unknown =
+                    |name: &&String| formats.iter().all(|format| !format.content_type.eq_ignore_ascii_case(name));
+                for name in one.accept.iter().filter(unknown) {
+                    problems.add(
+                        &key,
+                        format!("`{name}` is no type of the package `{}`", one.package),
+                        "leave accept out",
+                    );
+                }
+            }
+            if one.list {
+                let ours =
+                    one.local.strip_prefix("*@").map(|domain| addresses.parse(&format!("sip:a@{domain}")).is_ok());
+                if !one.local.is_empty() && ours != Some(true) {
+                    let hint = "say which of our domains its members have: as = \"*@office.example\"";
+                    problems.add(&key, format!("`{}` is no domain of ours", one.local), hint);
+                }
+                if one.target.is_empty() && one.outbound_proxy.is_empty() && addresses.parse(&one.resource).is_ok() {
+                    let hint = "say where: outbound_proxy = \"sip:pbx.example\"";
+                    problems.add(&key, format!("`{}` is ours, and there is nobody else to ask", one.resource), hint);
+                }
+                continue;
+            }
             let local = if one.local.is_empty() { &one.resource } else { &one.local };
             if addresses.parse(local).is_err() {
                 let what = format!("`{local}` is no address of ours, so that nobody could see it");
@@ -309,7 +338,7 @@ impl Settings {
         };
         let watch = |one: &Subscribe| {
             let package = find(&config.packages, &one.package)?;
-            let local = some(&one.local).and_then(|local| config.addresses.parse(&local).ok());
+            let local = some(&one.local).filter(|_| !one.list).and_then(|local| config.addresses.parse(&local).ok());
             let wish = m::RemoteWish {
                 resource: one.resource.as_str().into(),
                 subscriber: None,
@@ -320,9 +349,12 @@ impl Settings {
                 outbound_proxy: some(&one.outbound_proxy),
                 headers: pairs(&one.headers),
                 expires: time(one.expires),
+                accept: one.accept.iter().map(|one| one.to_ascii_lowercase().into()).collect(),
+                list: one.list,
                 owner: "configuration".into(),
             };
-            Some(Watched { wish, local: local.map(Into::into) })
+            let domain = one.local.strip_prefix("*@").filter(|_| one.list);
+            Some(Watched { wish, local: local.map(Into::into), domain: domain.map(Into::into) })
         };
         Ok(Some(Plan {
             listeners: self.as_others_see(&listen),

@@ -162,6 +162,8 @@ fn wish(resource: String, subscriber: Option<&str>) -> RemoteWish {
         outbound_proxy: Some(format!("sip:{THEM}").into()),
         headers: Vec::new(),
         expires: Some(SECOND * 600),
+        accept: Vec::new(),
+        list: false,
         owner: "test".into(),
     }
 }
@@ -233,7 +235,9 @@ impl World {
         settings.agent.pace.default_expires = SECOND * 600;
         settings.watches = match self.leaving {
             true => Vec::new(),
-            false => (0..COUNT).map(|number| Watched { wish: wish(watched(number), None), local: None }).collect(),
+            false => (0..COUNT)
+                .map(|number| Watched { wish: wish(watched(number), None), local: None, domain: None })
+                .collect(),
         };
         let rule = Rule { server: format!("sip:{THEM}").into(), expires: Some(SECOND * 600), ..Rule::default() };
         settings.rules = vec![rule];
@@ -533,7 +537,12 @@ impl World {
                     let package = all().get(package);
                     let content = Content::Document { format: 0, body: body.as_bytes() };
                     let reading = Reading { presentity: &resource, now: self.now, modifies: false };
-                    wish::alone(package, self.now, &resource, &package.read(content, reading).unwrap())
+                    wish::together(
+                        package,
+                        self.now,
+                        &resource,
+                        &[(self.now, &package.read(content, reading).unwrap())],
+                    )
                 });
                 Some(Answer::Own(OwnState(state)))
             }

@@ -488,3 +488,29 @@ fn there_is_room_for_so_many_and_no_more() {
     assert_eq!(bench.agent.publish(bench.now, Record { key: "2".into(), ..record("two") }, &mut out), None);
     assert_eq!(out, []);
 }
+
+/// QS-14: who takes documents of several parts takes lists, whose version is that of the part that names the members.
+#[test]
+fn lists_are_asked_for_and_their_versions_followed() {
+    let mut bench = Bench::new();
+    let accept = "multipart/related, application/rlmi+xml, application/dialog-info+xml";
+    bench.watch_this(Watch { accept: accept.into(), ..usual() });
+    assert_eq!(header(&bench.requests[0], "Supported"), "eventlist");
+    assert_eq!(header(&bench.requests[0], "Accept"), accept);
+    bench.answer(200, "Expires: 600\n");
+    bench.log.clear();
+    for (cseq, version) in [(1, 0), (2, 1), (3, 3), (4, 2)] {
+        let body = format!(
+            "--b\r\nContent-ID: <a@x>\r\n\r\n<dialog-info version=\"9\"/>\r\n\
+             --b\r\nContent-ID: <l@x>\r\n\r\n<list version=\"{version}\"/>\r\n--b--"
+        );
+        let kind = "multipart/related;start=\"<l@x>\";boundary=b";
+        let head = bench.notify_text(cseq, "active;expires=600", "");
+        let head = head.replace("Application/Dialog-Info+XML;charset=utf-8", kind);
+        let head = head.replace("Content-Length: 0", &format!("Content-Length: {}", body.len())).replace('\n', "\r\n");
+        bench.receive_bytes((head + &body).as_bytes());
+    }
+    let orders: Vec<_> =
+        bench.log.split("multipart/related ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    assert_eq!(orders, ["First", "Next", "Gap", "Stale"]);
+}
