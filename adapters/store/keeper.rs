@@ -137,7 +137,7 @@ impl Worker {
         let result = self.write_and_sync(sync_is_due);
         self.it.shared.busy_since.store(0, Relaxed);
         if result.is_ok() && self.it.shared.failing.swap(false, AcqRel) {
-            tracing::warn!("the store answers again");
+            tracing::info!("the store works again");
             self.ring(|_| true);
         }
         result
@@ -157,6 +157,7 @@ impl Worker {
             self.sync()?;
             self.puts.clear();
             self.unsynced.clear();
+            self.it.shared.counts.kept.store(0, Relaxed);
         } else {
             self.unsynced.extend(self.puts.drain(..).map(|put| (put.key, put.value)));
         }
@@ -203,12 +204,11 @@ impl Worker {
     /// Goes on trying until the store works again; false: the gateway stops, and it still does not.
     fn recover(&mut self, fault: Fault) -> bool {
         let shared = self.it.shared.clone();
-        tracing::error!(
-            "the store fails, new state is refused until it works again; nothing acknowledged is lost: {fault}"
-        );
         *shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.to_string());
-        relaxed(&shared.counts.failures, 1);
-        shared.failing.store(true, Release);
+        if shared.failing.load(Acquire) {
+            tracing::error!("the disk answers again, and the store fails nevertheless: {fault}");
+        }
+        shared.begin_to_fail(&fault.to_string());
         self.ring(|_| true);
         // The chunks that these are cut from would stay whole for the sake of a few.
         let old = std::mem::take(&mut self.unsynced);

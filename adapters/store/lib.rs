@@ -204,7 +204,7 @@ impl Store {
         backend.mark(false)?;
         backend.write(&self.eras.begin(self.all_read, now(), wall()))?;
         backend.sync()?;
-        let shared = Arc::new(Shared::new(shards));
+        let shared = Arc::new(Shared::new(self.path.clone(), shards));
         let worker = Worker::new(Keeping {
             shared: shared.clone(),
             backend,
@@ -282,16 +282,13 @@ impl Monitor {
         if let Some(trouble) = &*shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
             return Err(trouble.clone());
         }
-        match shared.stuck(now()) {
-            Some(waiting) => Err(format!("the store's disk has not answered for {} seconds", waiting.as_secs())),
-            None => Ok(()),
-        }
+        shared.stuck(now()).map_or(Ok(()), Err)
     }
 
     /// Appends what there is to count, in the text format of Prometheus; nothing without a store.
     pub fn metrics(&self, out: &mut String) {
-        if let Some((shared, _)) = &self.at_work {
-            shared.counts.write(shared.failing.load(Acquire), out);
+        if let Some((shared, now)) = &self.at_work {
+            shared.counts.write(shared.failing.load(Acquire) || shared.stuck(now()).is_some(), out);
         }
     }
 }

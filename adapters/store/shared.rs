@@ -5,7 +5,8 @@ use crate::keeper::Clock;
 use lamplighter_model::{Durability, Record, Time};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -80,6 +81,8 @@ impl Handed {
 /// Everything shared.
 #[derive(Default)]
 pub(crate) struct Shared {
+    /// Where the store is.
+    path: PathBuf,
     pub(crate) lanes: Box<[Lane]>,
     pub(crate) failing: AtomicBool,
     pub(crate) sleeping: AtomicBool,
@@ -92,8 +95,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(shards: usize) -> Self {
-        Self { lanes: (0..shards).map(|_| Lane::default()).collect(), ..Self::default() }
+    pub(crate) fn new(path: PathBuf, shards: usize) -> Self {
+        Self { path, lanes: (0..shards).map(|_| Lane::default()).collect(), ..Self::default() }
     }
 
     pub(crate) fn wake(&self) {
@@ -102,11 +105,22 @@ impl Shared {
         }
     }
 
-    /// For how long the disk has been waited for, if that is too long.
-    pub(crate) fn stuck(&self, now: Time) -> Option<Duration> {
+    /// What is wrong if the disk has been waited for too long.
+    pub(crate) fn stuck(&self, now: Time) -> Option<String> {
         let since = self.busy_since.load(Relaxed);
         let waiting = now.since(Time::from_micros(since));
-        (since != 0 && waiting > STUCK).then_some(waiting)
+        let says = || format!("{}: the disk has not answered for {} seconds", self.path.display(), waiting.as_secs());
+        (since != 0 && waiting > STUCK).then(says)
+    }
+
+    /// The store no longer works: says so once.
+    pub(crate) fn begin_to_fail(&self, trouble: &str) {
+        if !self.failing.swap(true, AcqRel) {
+            relaxed(&self.counts.failures, 1);
+            tracing::error!(
+                "the store fails, new state is refused until it works again; nothing acknowledged is lost: {trouble}"
+            );
+        }
     }
 }
 
@@ -145,7 +159,7 @@ impl StorePort {
 
     /// Hands over what was saved, at the end of the shard's turn.
     pub fn flush(&mut self) {
-        let End::Thread { shared, shard, now } = &self.end else { return };
+        let End::Thread { shared, shard, .. } = &self.end else { return };
         if self.buffer.is_empty() {
             return;
         }
@@ -154,9 +168,6 @@ impl StorePort {
         if shared.sleeping.load(Acquire) && shared.sleeping.swap(false, AcqRel) {
             shared.wake();
         }
-        if shared.busy_since.load(Relaxed) != 0 && shared.stuck(now()).is_some() {
-            shared.failing.store(true, Release);
-        }
     }
 
     /// How far the store is. The shard's bell rings when something that it waits for has become safe, and when
@@ -164,7 +175,13 @@ impl StorePort {
     pub fn progress(&self) -> Progress {
         match &self.end {
             End::Nowhere { last } => Progress { written: *last, committed: *last, failing: false },
-            End::Thread { shared, shard, .. } => {
+            End::Thread { shared, shard, now } => {
+                if shared.busy_since.load(Relaxed) != 0
+                    && !shared.failing.load(Relaxed)
+                    && let Some(trouble) = shared.stuck(now())
+                {
+                    shared.begin_to_fail(&trouble);
+                }
                 let lane = &shared.lanes[*shard];
                 Progress {
                     written: lane.written.load(Acquire),
