@@ -494,17 +494,15 @@ fn what_was_acknowledged_survives_sigkill() {
     };
     let mut gateway = Gateway::start(&more(1));
     let mut fleet = Fleet::new(&gateway, seed);
-    let (mut before_notify, mut unsubscribed, mut unanswered) = (0, 0, 0);
+    let mut unanswered = 0;
     for kill in 0..kills {
-        let death = [Death::Anywhen, Death::Subscribed, Death::BeforeNotify][fleet.chance.below(3) as usize];
+        let death = [Death::Anywhen, Death::Subscribed, Death::BeforeNotify][kill as usize % 3];
         fleet.load(death);
         gateway.kill();
         // What was on its way when it died still counts.
         fleet.hear_the_rest();
-        let owed = fleet.watches.iter().filter(|watch| fleet.is_owed(watch)).count();
-        assert!(owed > 0 || death != Death::BeforeNotify, "the NOTIFY came before the end");
-        before_notify += u64::from(owed > 0);
-        unsubscribed += fleet.watches.iter().filter(|watch| watch.alive && watch.version.is_none()).count();
+        let owes = fleet.watches.iter().any(|watch| fleet.is_owed(watch));
+        assert!(owes || death != Death::BeforeNotify, "the NOTIFY came before the end");
         unanswered += fleet.publishers.iter().filter(|one| one.pending.is_some()).count();
         fleet.mourn();
         gateway.reconfigure(&more([1, 4, 4, 1][kill as usize % 4]));
@@ -512,14 +510,12 @@ fn what_was_acknowledged_survives_sigkill() {
         fleet.check(&gateway);
     }
     eprintln!(
-        "seed {seed}: {kills} kills, {before_notify} of them behind an answer to a PUBLISH and before its NOTIFY; \
-         {unanswered} PUBLISHes were not answered, {unsubscribed} subscriptions not told for the first time; \
-         {} PUBLISHes and {} first SUBSCRIBEs were answered, {} subscriptions ended",
+        "seed {seed}: {kills} kills, each third between the answer to a PUBLISH and its NOTIFY; {} PUBLISHes and {} first \
+         SUBSCRIBEs were acknowledged, {unanswered} PUBLISHes were not, {} subscriptions ended",
         fleet.published,
         fleet.subscribed,
         fleet.over.len(),
     );
-    assert!(before_notify >= kills / 6, "too few of the kills fell between an answer and its NOTIFY: {before_notify}");
     assert!(fleet.published > kills * 10 && !fleet.over.is_empty(), "a run without load proves nothing");
     assert!(fleet.refused.is_empty(), "requests were refused: {:?}", fleet.refused);
     drop(gateway);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before a story fails.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a start may take, on a machine that is busy with other things.
+const START: Duration = Duration::from_secs(60);
 
 /// A running gateway; killed when dropped.
 pub struct Gateway {
@@ -82,7 +84,7 @@ impl Gateway {
     }
 
     fn ready(&mut self) {
-        self.until("is ready", |gateway| {
+        self.until_within(START, "is ready", |gateway| {
             if let Some(status) = gateway.child.try_wait().unwrap() {
                 panic!("the gateway has stopped: {status}");
             }
@@ -135,10 +137,14 @@ impl Gateway {
     }
 
     /// Waits until something is so.
-    pub fn until(&mut self, what: &str, mut so: impl FnMut(&mut Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
+    pub fn until(&mut self, what: &str, so: impl FnMut(&mut Self) -> bool) {
+        self.until_within(PATIENCE, what, so);
+    }
+
+    fn until_within(&mut self, patience: Duration, what: &str, mut so: impl FnMut(&mut Self) -> bool) {
+        let end = Instant::now() + patience;
         while !so(self) {
-            assert!(Instant::now() < end, "in {PATIENCE:?} it did not come about that the gateway {what}");
+            assert!(Instant::now() < end, "in {patience:?} it did not come about that the gateway {what}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
