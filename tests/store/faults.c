@@ -1,7 +1,8 @@
 /* A disk that fails when asked to: loaded into a program by LD_PRELOAD, it stands between that and the C library.
  *
  * Of a file X/store/..., writing fails while there is a file X/fault, with the error whose number stands in it. With
- * ENOSPC only writing data fails, as on a full disk; with any other error everything that changes something does. */
+ * ENOSPC only writing data fails, as on a full disk; with any other error everything that changes something does; with
+ * -1 that takes as long as the file is there. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,12 +18,10 @@
 
 enum what { DATA, OTHER };
 
-static int fault_at(const char *path, enum what what)
+/* The number in a file; zero: it is not there. */
+static int number_in(const char *name)
 {
-	const char *store = strstr(path, "/store/");
-	char name[PATH_MAX], text[16] = "";
-	if (!store || (size_t)snprintf(name, sizeof name, "%.*s/fault", (int)(store - path), path) >= sizeof name)
-		return 0;
+	char text[16] = "";
 	int saved = errno, file = syscall(SYS_openat, AT_FDCWD, name, O_RDONLY | O_CLOEXEC);
 	if (file >= 0) {
 		if (read(file, text, sizeof text - 1) < 0)
@@ -30,7 +29,18 @@ static int fault_at(const char *path, enum what what)
 		close(file);
 	}
 	errno = saved;
-	int error = atoi(text);
+	return atoi(text);
+}
+
+static int fault_at(const char *path, enum what what)
+{
+	const char *store = strstr(path, "/store/");
+	char name[PATH_MAX];
+	if (!store || (size_t)snprintf(name, sizeof name, "%.*s/fault", (int)(store - path), path) >= sizeof name)
+		return 0;
+	int error = number_in(name);
+	for (; error < 0; error = number_in(name))
+		usleep(10000);
 	return error == ENOSPC && what == OTHER ? 0 : error;
 }
 

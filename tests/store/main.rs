@@ -52,7 +52,19 @@ impl Disk {
 
     /// Whoever changes something in the store is told of this error, until [`Self::heal`].
     fn fail(&self, error: Errno) {
-        fs::write(self.path.join("fault"), (error as i32).to_string()).unwrap();
+        self.be_at_fault(error as i32);
+    }
+
+    /// Whoever changes something in the store waits until [`Self::heal`].
+    fn hang(&self) {
+        self.be_at_fault(-1);
+    }
+
+    /// See `faults.c`.
+    fn be_at_fault(&self, how: i32) {
+        let (new, path) = (self.path.join("fault.new"), self.path.join("fault"));
+        fs::write(&new, how.to_string()).unwrap();
+        fs::rename(new, path).unwrap();
     }
 
     fn heal(&self) {
@@ -208,10 +220,10 @@ impl Office {
 
     /// The fault is gone: it works by itself, and everything acknowledged survives the end of the process.
     fn works_again(&mut self) {
-        self.gateway.until("works again", |gateway| gateway.get("/readyz").0 == 200);
-        assert_eq!(self.gateway.metric("store_failing"), 0.0);
+        self.gateway
+            .until("works again", |gateway| gateway.get("/readyz").0 == 200 && gateway.metric("store_failing") == 0.0);
         assert_eq!(self.gateway.metric("store_failures_total"), 1.0, "it worked for a moment in between");
-        assert_eq!(self.gateway.metric("store_kept_records"), 0.0);
+        self.gateway.until("keeps nothing back", |gateway| gateway.metric("store_kept_records") == 0.0);
         assert_eq!(self.gateway.metric("store_forgotten_total"), 0.0);
         assert!(self.gateway.log().contains("the store works again"));
         self.survives();
@@ -288,6 +300,18 @@ fn a_disk_that_becomes_read_only_or_fails_is_loud_loses_nothing_and_is_used_agai
         disk.heal();
         office.works_again();
     }
+}
+
+/// HA-02, PU-04
+#[test]
+fn a_disk_that_does_not_answer_is_loud_loses_nothing_and_is_used_again() {
+    let disk = Disk::new("stuck");
+    let mut office = Office::open(&disk.store());
+    disk.hang();
+    let refusal = office.until_refused();
+    office.is_failing(&refusal, &["the disk has not answered for "]);
+    disk.heal();
+    office.works_again();
 }
 
 /// HA-02
