@@ -164,14 +164,14 @@ impl App {
         self.shelf.now()
     }
 
-    /// Reads the files of API keys and of the directory again. Of a file that is wrong nothing is taken over.
+    /// Reads the files of API keys, of keys for tokens, and of the directory again. Of a file that is wrong nothing is taken over.
     pub(crate) fn reload(&self) -> Result<(), String> {
         let (keys, directory) = (self.auth.reload(), self.shelf.reload(&self.port.addresses()));
         self.expel();
         keys.map_err(|what| format!("web.{what}")).and(directory)
     }
 
-    /// Ends the connections of those whose key was taken away, or who have signed out.
+    /// Ends the connections of those whose key, or their token's, was taken away, or who have signed out.
     pub(crate) fn expel(&self) {
         let is_over = |principal: &Option<Principal>| principal.as_ref().is_some_and(Principal::is_over);
         for reader in self.readers() {

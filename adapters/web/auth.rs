@@ -69,9 +69,11 @@ impl Authority {
         })
     }
 
-    /// Reads the file with API keys again. The error names the setting below `[web]`; then nothing changes.
+    /// Reads the files with API keys and with keys for tokens again. The error names the setting below `[web]`; then
+    /// nothing changes of what it names.
     pub(crate) fn reload(&self) -> Result<(), String> {
-        self.keys.reload()
+        let tokens = self.jwt.as_ref().map_or(Ok(()), jwt::Jwt::reload);
+        self.keys.reload().and(tokens)
     }
 
     /// Where a request comes from, seen through the reverse proxies.
@@ -174,7 +176,8 @@ pub(crate) async fn token(app: &App, token: &str, peer: IpAddr) -> Result<Princi
     };
     let claims = jwt.check(token, wall()).await.map_err(|fault| refuse(&fault))?;
     let claim = Claim::read(&claims.presence).map_err(|what| refuse(&Fault::Claim("presence", what)))?;
-    Ok(principal(app, claims.name, Some(claims.expires), &claim.read, &claim.write, claim.admin))
+    let principal = principal(app, claims.name, Some(claims.expires), &claim.read, &claim.write, claim.admin);
+    Ok(principal.unless(&claims.over))
 }
 
 /// The principal of a ticket, which is used up.

@@ -58,7 +58,7 @@ fn key(key: &Value) -> Option<Key> {
     if text("alg").is_some_and(|one| !algorithms.contains(&one)) {
         return None;
     }
-    Some(Key { kid: text("kid").map(Into::into), material })
+    Some(Key::new(text("kid").map(Into::into), material, key.to_string().as_bytes()))
 }
 
 /// A set behind a URL.

@@ -7,6 +7,7 @@
 use super::config::{self, Algorithm};
 use super::der::{self, PublicKey};
 use super::jwks::{self, Remote};
+use super::keys::{Hash, hash_of};
 use super::principal::ANYBODY;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,8 @@ use ring::hmac;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::{Map, Value, json};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// No token is longer, bytes.
@@ -73,6 +75,17 @@ pub(super) struct Key {
     /// Its name in a key set.
     pub kid: Option<String>,
     pub material: Material,
+    /// Of what it was read from.
+    hash: Hash,
+    /// Turns true when it is known no longer.
+    over: Arc<AtomicBool>,
+}
+
+impl Key {
+    /// The key that stands in `text`.
+    pub(super) fn new(kid: Option<String>, material: Material, text: &[u8]) -> Self {
+        Self { kid, material, hash: hash_of(text), over: Arc::default() }
+    }
 }
 
 #[derive(Clone)]
@@ -111,7 +124,7 @@ impl Material {
 }
 
 /// What a good token says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Claims {
     /// `sub`.
     pub name: String,
@@ -119,99 +132,88 @@ pub(super) struct Claims {
     pub expires: u64,
     /// The claim `presence`, or null.
     pub presence: Value,
+    /// Turns true when the key that the token was checked with is known no longer.
+    pub over: Arc<AtomicBool>,
 }
 
 /// Checks tokens.
 pub(super) struct Jwt {
     keys: Source,
-    algorithms: Vec<Algorithm>,
-    issuer: String,
-    audience: String,
-    leeway: f64,
+    config: config::Jwt,
 }
 
 enum Source {
-    Fixed(Arc<[Key]>),
+    File(RwLock<Arc<[Key]>>),
     Remote(Arc<Remote>),
 }
 
 impl Jwt {
     /// Reads the keys. The error names a setting below `[web]`.
     pub(super) fn new(config: &config::Jwt) -> Result<Self, String> {
-        let one = |material| Source::Fixed([Key { kid: None, material }].into());
-        let keys = if !config.secret_file.as_os_str().is_empty() {
-            one(Material::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &secret(&config.secret_file)?)))
-        } else if !config.public_key_file.as_os_str().is_empty() {
-            let name = &config.public_key_file;
-            let text = file("jwt.public_key_file", name)?;
-            let key = der::public_key(&String::from_utf8_lossy(&text));
-            let key = key.map_err(|what| format!("auth.jwt.public_key_file: {} {what}", name.display()))?;
-            one(Material::Public(key))
-        } else if !config.jwks_file.as_os_str().is_empty() {
-            let keys = jwks::read(&file("jwt.jwks_file", &config.jwks_file)?);
-            Source::Fixed(keys.map_err(|what| format!("auth.jwt.jwks_file: {what}"))?)
-        } else {
-            Source::Remote(Arc::new(Remote::new(config)?))
+        let keys = match config.jwks_url.is_empty() {
+            true => Source::File(RwLock::new(keys(config)?)),
+            false => Source::Remote(Arc::new(Remote::new(config)?)),
         };
-        let jwt = Self {
-            keys,
-            algorithms: config.algorithms.clone(),
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            leeway: config.leeway.as_secs_f64(),
-        };
-        if let Source::Fixed(keys) = &jwt.keys
-            && !keys.iter().any(|key| jwt.accepts(key.material.algorithm()))
-        {
-            return Err("auth.jwt.algorithms: none of them is of a key that is given".into());
-        }
-        Ok(jwt)
+        Ok(Self { keys, config: config.clone() })
     }
 
-    fn accepts(&self, algorithm: Algorithm) -> bool {
-        self.algorithms.is_empty() || self.algorithms.contains(&algorithm)
+    /// Reads the file again. What was granted by keys that have gone is over; nothing changes if there is a mistake in
+    /// it. The error names a setting below `[web]`.
+    pub(super) fn reload(&self) -> Result<(), String> {
+        let Source::File(known) = &self.keys else { return Ok(()) };
+        let new = keys(&self.config)?;
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        let same = |key: &Key| known.iter().find(|old| old.hash == key.hash).unwrap_or(key).clone();
+        let new: Arc<[Key]> = new.iter().map(same).collect();
+        for gone in known.iter().filter(|old| !new.iter().any(|key| key.hash == old.hash)) {
+            gone.over.store(true, Ordering::Relaxed);
+        }
+        *known = new;
+        Ok(())
     }
 
     /// Checks a token. `now` is the time of day since the epoch. Waits only where a key set has to be fetched.
     pub(super) async fn check(&self, token: &str, now: Duration) -> Result<Claims, Fault> {
         let token = Token::read(token)?;
-        if !self.accepts(token.algorithm) {
+        if !accepts(&self.config, token.algorithm) {
             return Err(Fault::Algorithm);
         }
         let key = match &self.keys {
-            Source::Fixed(keys) => token.key(keys)?,
+            Source::File(keys) => token.key(&keys.read().unwrap_or_else(PoisonError::into_inner))?,
             Source::Remote(remote) => match token.key(&remote.keys()) {
                 Ok(key) => key,
                 Err(fault @ Fault::Algorithm) => return Err(fault),
                 Err(_) => token.key(&remote.newer().await?)?,
             },
         };
-        if !key.verifies(token.message.as_bytes(), &token.tag) {
+        if !key.material.verifies(token.message.as_bytes(), &token.tag) {
             return Err(Fault::Signature);
         }
-        self.claims(&token.claims, now.as_secs_f64())
+        self.claims(&token.claims, now.as_secs_f64(), key.over)
     }
 
     /// RFC 7519 section 4.1.
-    fn claims(&self, claims: &Map<String, Value>, now: f64) -> Result<Claims, Fault> {
+    fn claims(&self, claims: &Map<String, Value>, now: f64, over: Arc<AtomicBool>) -> Result<Claims, Fault> {
+        let config::Jwt { issuer, audience, leeway, .. } = &self.config;
+        let leeway = leeway.as_secs_f64();
         let exp = claims.get("exp").ok_or(Fault::Claim("exp", "the token has none"))?;
         let exp = exp.as_f64().filter(|exp| (0.0..1e12).contains(exp));
         let exp = exp.ok_or(Fault::Claim("exp", "it is no number of seconds since the epoch"))?;
-        if exp + self.leeway <= now {
+        if exp + leeway <= now {
             return Err(Fault::Expired);
         }
         if let Some(nbf) = claims.get("nbf") {
             let nbf = nbf.as_f64().ok_or(Fault::Claim("nbf", "it is no number of seconds since the epoch"))?;
-            if nbf > now + self.leeway {
+            if nbf > now + leeway {
                 return Err(Fault::Claim("nbf", "the token is not valid yet"));
             }
         }
-        if !self.issuer.is_empty() && claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
+        if !issuer.is_empty() && claims.get("iss").and_then(Value::as_str) != Some(issuer) {
             return Err(Fault::Claim("iss", "the token is by another issuer"));
         }
-        let is_ours = |aud: &Value| !self.audience.is_empty() && aud.as_str() == Some(&self.audience);
+        let is_ours = |aud: &Value| !audience.is_empty() && aud.as_str() == Some(audience);
         let ours = match claims.get("aud") {
-            None => self.audience.is_empty(),
+            None => audience.is_empty(),
             Some(Value::Array(all)) => all.iter().any(is_ours),
             Some(one) => is_ours(one),
         };
@@ -224,10 +226,37 @@ impl Jwt {
             name: name
                 .ok_or(Fault::Claim("sub", "a name of 1 to 128 bytes is needed, other than anonymous"))?
                 .to_owned(),
-            expires: ((exp + self.leeway) * 1000.0) as u64,
+            expires: ((exp + leeway) * 1000.0) as u64,
             presence: claims.get("presence").cloned().unwrap_or(Value::Null),
+            over,
         })
     }
+}
+
+/// The keys in the file that is named. The error names a setting below `[web]`.
+fn keys(config: &config::Jwt) -> Result<Arc<[Key]>, String> {
+    let one = |material, text: &[u8]| Arc::from([Key::new(None, material, text)]);
+    let keys = if !config.secret_file.as_os_str().is_empty() {
+        let secret = secret(&config.secret_file)?;
+        one(Material::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &secret)), &secret)
+    } else if !config.public_key_file.as_os_str().is_empty() {
+        let name = &config.public_key_file;
+        let text = file("jwt.public_key_file", name)?;
+        let key = der::public_key(&String::from_utf8_lossy(&text));
+        let key = key.map_err(|what| format!("auth.jwt.public_key_file: {} {what}", name.display()))?;
+        one(Material::Public(key), &text)
+    } else {
+        let keys = jwks::read(&file("jwt.jwks_file", &config.jwks_file)?);
+        keys.map_err(|what| format!("auth.jwt.jwks_file: {what}"))?
+    };
+    match keys.iter().any(|key| accepts(config, key.material.algorithm())) {
+        true => Ok(keys),
+        false => Err("auth.jwt.algorithms: none of them is of a key that is given".into()),
+    }
+}
+
+fn accepts(config: &config::Jwt, algorithm: Algorithm) -> bool {
+    config.algorithms.is_empty() || config.algorithms.contains(&algorithm)
 }
 
 /// Whether a principal may be called that.
@@ -278,7 +307,7 @@ impl<'a> Token<'a> {
     }
 
     /// The key that it must be signed with.
-    fn key(&self, keys: &[Key]) -> Result<Material, Fault> {
+    fn key(&self, keys: &[Key]) -> Result<Key, Fault> {
         // A key by itself has no name; what a token calls it does not matter.
         let named = |key: &&Key| key.kid.is_none() || self.kid.is_none() || key.kid == self.kid;
         let mut fitting = keys.iter().filter(named).peekable();
@@ -288,7 +317,7 @@ impl<'a> Token<'a> {
         let mut fitting = fitting.filter(|key| key.material.algorithm() == self.algorithm);
         match (fitting.next(), fitting.next()) {
             (None, _) => Err(Fault::Algorithm),
-            (Some(key), None) => Ok(key.material.clone()),
+            (Some(key), None) => Ok(key.clone()),
             (Some(_), Some(_)) => Err(Fault::Kid("several keys fit; the token must say which")),
         }
     }

@@ -17,9 +17,9 @@ const PREFIX: &str = "lk_";
 pub(super) type Hash = [u8; 32];
 
 /// The hash of a secret.
-pub(super) fn hash_of(secret: &str) -> Hash {
+pub(super) fn hash_of(secret: impl AsRef<[u8]>) -> Hash {
     let mut hash = Hash::default();
-    hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+    hash.copy_from_slice(digest(&SHA256, secret.as_ref()).as_ref());
     hash
 }
 

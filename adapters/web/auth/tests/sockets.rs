@@ -343,6 +343,36 @@ async fn a_key_taken_out_of_the_file_signs_out_what_was_made_from_it() {
     assert_eq!(rig.get("/v1/state", &Rig::bearer(&rig.key)).await.status, 200);
 }
 
+/// The key that tokens are checked with is replaced.
+#[tokio::test]
+async fn a_new_secret_signs_out_who_came_with_a_token_of_the_old_one() {
+    let file = std::env::temp_dir().join(format!("lamplighter-secret-{}", std::process::id()));
+    std::fs::write(&file, "o".repeat(32)).unwrap();
+    let rig = Rig::new(|config| config.auth.jwt.secret_file = file.clone()).await;
+    let auth = Auth { jwt: settings(|jwt| jwt.secret_file = file.clone()), ..Default::default() };
+    let mint = || mint(&auth, "ann", &json!({"read": [{"r": "*"}]}), Duration::from_secs(60)).unwrap();
+    let old = mint();
+    let hello = |token: &str| json!({"t": "hello", "id": 1, "token": token});
+    let (mut feed, _) = rig.open("", &[], hello(&old)).await.unwrap();
+    let (mut other, _) = rig.open("", &[], hello(&rig.key)).await.unwrap();
+    // What cannot be used is not taken over, nor does it matter that the file was written anew.
+    for (round, text) in ["short".to_owned(), format!("{}\n", "o".repeat(32))].iter().enumerate() {
+        std::fs::write(&file, text).unwrap();
+        rig.reload.send(round as u64 + 1).unwrap();
+        feed.send(Message::text(json!({"t": "ping", "id": 2}).to_string())).await.unwrap();
+        assert_eq!(said(&mut feed).await["t"], "pong");
+        assert_eq!(rig.get("/v1/state", &Rig::bearer(&old)).await.status, 200);
+    }
+    std::fs::write(&file, "n".repeat(32)).unwrap();
+    rig.reload.send(3).unwrap();
+    assert_eq!(said(&mut feed).await, 4401);
+    assert_eq!(rig.get("/v1/state", &Rig::bearer(&old)).await.problem(), (401, "token-invalid".into()));
+    assert_eq!(rig.get("/v1/state", &Rig::bearer(&mint())).await.status, 200);
+    std::fs::remove_file(&file).unwrap();
+    other.send(Message::text(json!({"t": "ping", "id": 2}).to_string())).await.unwrap();
+    assert_eq!(said(&mut other).await["t"], "pong");
+}
+
 #[tokio::test]
 async fn signing_out_ends_a_session() {
     let rig = Rig::new(|config| config.auth.session.secure = true).await;
