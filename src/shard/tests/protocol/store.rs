@@ -430,6 +430,37 @@ fn after_a_kill_a_lease_ends_about_a_minute_late_at_most() {
     assert_eq!(gateway.load().1, 0);
 }
 
+/// PU-05: a lease ends when it ends, within a tick of the wheel, and not because something looks through all of them now
+/// and then: until then the shard wakes once a second at most, for the wheel. After a restart just so.
+#[test]
+fn a_lease_ends_when_it_ends_and_nothing_is_looked_through_meanwhile() {
+    for restarts in [false, true] {
+        let mut gateway = Gateway::stored();
+        let until = gateway.now + SECOND * 600;
+        gateway.published(1, "", &dialog("a", "early"));
+        // Transactions end, and the history is saved.
+        gateway.wait(SECOND * 120);
+        gateway.save();
+        if restarts {
+            gateway.restart(SECOND);
+            gateway.wait(SECOND * 60);
+            gateway.save();
+        }
+        let seconds = until.since(gateway.now).as_secs();
+        let mut woken = 0;
+        while let Some(due) = gateway.deadline().filter(|due| *due < until) {
+            gateway.now = due;
+            assert!(gateway.handle(Input::Tick).is_empty());
+            woken += 1;
+        }
+        assert!(woken <= seconds, "woken {woken} times in {seconds} seconds");
+        assert_eq!(gateway.load().1, 1);
+        gateway.now = until + Duration::from_micros(4096);
+        gateway.handle(Input::Tick);
+        assert_eq!(gateway.load().1, 0);
+    }
+}
+
 /// A dialog that is being ended waits for the store without keeping the shard busy.
 #[test]
 fn an_unsubscription_that_waits_for_the_store_costs_nothing_meanwhile() {
