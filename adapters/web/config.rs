@@ -40,7 +40,7 @@ pub struct Config {
     /// A feed client that takes nothing for this long though something waits for it is closed (4408); it can resume.
     #[serde(with = "humantime_serde")]
     pub stall: Duration,
-    /// The kernel's send buffer of a connection, bytes.
+    /// What the kernel may hold for a connection that does not read, bytes, all that it needs for it included.
     pub send_buffer: usize,
     /// When the gateway stops, feed clients are told to come back after half a second and up to so much more, each at
     /// another time.
@@ -88,7 +88,7 @@ impl Default for Config {
             hello_timeout: Duration::from_secs(5),
             flush_every: Duration::from_millis(20),
             stall: Duration::from_secs(30),
-            send_buffer: 64 * 1024,
+            send_buffer: 48 * 1024,
             drain: Duration::from_secs(2),
             limits: Limits::default(),
         }

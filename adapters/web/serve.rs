@@ -69,8 +69,8 @@ pub async fn serve(
             }
         }
     }
-    // Connections inherit them.
-    setsockopt(&listener, sockopt::SndBuf, &config.send_buffer).map_err(io::Error::from)?;
+    // Connections inherit them. Linux doubles the size, for what it needs itself: socket(7), SO_SNDBUF.
+    setsockopt(&listener, sockopt::SndBuf, &(config.send_buffer / 2)).map_err(io::Error::from)?;
     setsockopt(&listener, sockopt::TcpNoDelay, &true).map_err(io::Error::from)?;
     let places = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
     let all = places.available_permits() as u32;
