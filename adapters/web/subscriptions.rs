@@ -140,6 +140,7 @@ fn answered(answer: RemoteAnswer, publishes: bool) -> Result<RemoteAnswer, Probl
             Problem::new(Kind::TooManyPublications, "there are as many as can be").later(5000)
         }
         RemoteAnswer::Full => Problem::new(Kind::TooManySubscriptions, "there are as many as can be").later(5000),
+        RemoteAnswer::Invalid("accept") => wrong("accept", "content types of the package"),
         RemoteAnswer::Invalid(what) => {
             wrong(what, "a SIP URI, a token, a body of bearable length, or headers that are not the gateway's to write")
         }

@@ -454,6 +454,10 @@ fn other_kinds_of_state_are_read_there() {
         let known = row(&here, &format!("/v1/state/1001/{kind}"), "shows", |row| row.to_string().contains(expected));
         assert!(known["src"].as_str().is_some_and(|source| source.starts_with("remote:")), "{known}");
     }
+    let other =
+        json!({ "resource": LINE, "package": "reg", "outbound_proxy": there.proxy(), "accept": ["text/plain"] });
+    let refused = ask(&here, "POST", "/v1/subscriptions", &[], &other.to_string()).expect(422).json();
+    assert_eq!(refused["errors"][0]["pointer"], "/accept", "{refused}");
     // They are for programs: a phone that asks us for them is told that we have none.
     let mut phone = Phone::udp(&here, "2000");
     let mut dialog = phone.dialog(LINE, "presence.winfo");
