@@ -12,6 +12,7 @@
 
 mod hub;
 mod item;
+mod listening;
 mod mirror;
 mod port;
 mod scope;
@@ -20,6 +21,7 @@ mod tracing;
 
 pub use hub::{Hub, Settings, Wake, hub};
 pub use item::{Item, push_json_string};
+pub use listening::Listening;
 pub use mirror::Cursor;
 pub use port::{Busy, Port, Tap};
 pub use scope::{BadSelector, Kinds, Scope, Selector};

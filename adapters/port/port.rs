@@ -2,6 +2,7 @@
 
 use crate::hub::{Settings, Wake};
 use crate::item::Item;
+use crate::listening::Ears;
 use crate::mirror::{Cursor, Mirror};
 use crate::scope::Scope;
 use crate::tracing::{Traces, Tracing};
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     questions: Mutex<HashMap<u64, Question>>,
     ticket: AtomicU64,
     pub traces: Traces,
+    pub ears: Ears,
 }
 
 /// What is shared about one shard.
@@ -172,6 +174,7 @@ impl Port {
             questions: Mutex::default(),
             ticket: AtomicU64::new(1),
             traces: Traces::default(),
+            ears: Ears::default(),
         });
         let addresses = Arc::new(RwLock::new(addresses));
         (Self { shared: Arc::clone(&shared), packages, epoch: epoch.into(), addresses }, shared)
@@ -278,7 +281,7 @@ impl Port {
 
     /// Asks the machine that talks to other servers. `None`: there is none.
     pub async fn remote(&self, command: RemoteCommand) -> Option<Result<RemoteAnswer, Busy>> {
-        if self.shared.shards.len() == self.shared.owners {
+        if !self.has_remote() {
             return None;
         }
         Some(match self.ask(self.shared.owners, Command::Remote(command)).await {
@@ -286,6 +289,22 @@ impl Port {
             Ok(_) => Err(Busy::Gone),
             Err(busy) => Err(busy),
         })
+    }
+
+    /// Whether there is a machine that talks to other servers.
+    pub fn has_remote(&self) -> bool {
+        self.shared.shards.len() > self.shared.owners
+    }
+
+    /// Returns when that machine can be asked again after it was [`Busy::Full`]; others may come first.
+    pub(crate) async fn remote_has_room(&self) {
+        if let Some(machine) = self.shared.shards.get(self.shared.owners) {
+            let _ = machine.room.acquire().await; // it is never closed
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The shard that owns this canonical address.

@@ -2,7 +2,7 @@
 
 use crate::port::Shared;
 use lamplighter_model::explain::Trace;
-use lamplighter_model::{Answer, Change, Command, PackageId};
+use lamplighter_model::{Answer, Change, Command, PackageId, RemoteNews};
 use rtrb::{Producer, PushError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -93,6 +93,11 @@ impl ShardPort {
     /// Tells whoever follows a presentity. Rare enough for a lock.
     pub fn trace(&self, trace: Trace) {
         self.shared.traces.tell(trace);
+    }
+
+    /// Tells whoever listens to what becomes of things at other servers.
+    pub fn news(&self, news: RemoteNews) {
+        self.shared.ears.tell(news);
     }
 
     /// The end of a turn: sends what waited for room, and wakes the hub if it sleeps.

@@ -1,6 +1,7 @@
 //! Reading what feed clients send.
 
 use crate::config::Limits;
+use crate::desk::Order;
 use crate::lane::Fields;
 use crate::problem::{Kind, Problem};
 use lamplighter_model::{Addresses, EntityTag, OwnedAction, OwnedContent, PackageId, Packages};
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Auth {
         token: String,
     },
+    /// Something at other servers.
+    Remote(Box<Order>),
     Ping,
 }
 
@@ -175,10 +178,19 @@ impl<'a> Frame<'a> {
                 let token = self.text("token", TOKEN)?.ok_or_else(|| wrong("token", "a token"))?;
                 Ok(Command::Auth { token: token.into() })
             }
+            "remote_sub" => Ok(Command::Remote(Box::new(Order::Subscribe(self.0.clone())))),
+            "remote_pub" => Ok(Command::Remote(Box::new(Order::Publish(self.0.clone())))),
+            "remote_unsub" => Ok(Command::Remote(Box::new(Order::Unsubscribe(self.thing()?)))),
+            "remote_unpub" => Ok(Command::Remote(Box::new(Order::Withdraw(self.thing()?)))),
             "act" => Err(Problem::new(Kind::NotSupported, "this gateway controls no calls; see `features`")),
             "ping" => Ok(Command::Ping),
             _ => Err(Problem::at(Kind::UnknownType, "/t", "no such frame")),
         }
+    }
+
+    /// The number of something at another server.
+    fn thing(&self) -> Result<u64, Problem> {
+        self.number("number")?.ok_or_else(|| wrong("number", "the number that `ok` gave"))
     }
 
     fn sub(&self, reading: &Reading<'_>) -> Result<Sub, Problem> {

@@ -58,7 +58,7 @@ pub(crate) fn operations() -> Vec<Operation> {
 /// What is to be published.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Publishing {
+pub(crate) struct Publishing {
     resource: String,
     package: String,
     publisher: Option<String>,
@@ -130,7 +130,7 @@ impl Caller {
         publisher.is_some_and(|publisher| self.principal.may_write(&publisher, kind))
     }
 
-    fn sees_export(&self, row: &RemotePublication) -> bool {
+    pub(crate) fn sees_export(&self, row: &RemotePublication) -> bool {
         match row.number {
             Some(_) => self.publishes_for(row.package, row.publisher.as_deref().unwrap_or(&row.resource)),
             None => self.principal.is_admin(),
@@ -138,9 +138,7 @@ impl Caller {
     }
 
     /// A publication that it may see.
-    async fn exported(&self, number: &str) -> Result<RemotePublication, Problem> {
-        let unknown = || Problem::new(Kind::NotFound, "there is no such publication");
-        let number = number.parse().map_err(|_| unknown())?;
+    pub(crate) async fn exported(&self, number: u64) -> Result<RemotePublication, Problem> {
         match self.remote(RemoteCommand::Publication(number)).await? {
             RemoteAnswer::Publication(row, _) if self.sees_export(&row) => Ok(*row),
             _ => Err(unknown()),
@@ -156,6 +154,14 @@ impl Caller {
     }
 }
 
+fn unknown() -> Problem {
+    Problem::new(Kind::NotFound, "there is no such publication")
+}
+
+fn read(number: &str) -> Result<u64, Problem> {
+    number.parse().map_err(|_| unknown())
+}
+
 async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
     let Object(publishing) = http::read(&body)?;
     let (row, new) = caller.on_export(RemoteCommand::Publish(Box::new(record(&caller, publishing)?))).await?;
@@ -167,7 +173,8 @@ async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
     Ok((StatusCode::CREATED, location, answer).into_response())
 }
 
-fn record(caller: &Caller, publishing: Publishing) -> Result<RemoteRecord, Problem> {
+/// What a caller wants to have published, if it may.
+pub(crate) fn record(caller: &Caller, publishing: Publishing) -> Result<RemoteRecord, Problem> {
     let Publishing { resource, package, publisher, id, target, outbound_proxy, headers, .. } = publishing;
     let Publishing { expires, content_type, body, base64, state, .. } = publishing;
     let package = caller.any_package(&package)?;
@@ -207,13 +214,13 @@ async fn list(caller: Caller, parameters: Parameters) -> Result<Response, Proble
 }
 
 async fn get(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
-    let row = caller.exported(&number).await?;
+    let row = caller.exported(read(&number)?).await?;
     Ok(json(show(&caller, &row).to_string()))
 }
 
 async fn modify(caller: Caller, Segments(number): Segments<String>, Body(body): Body) -> Result<Response, Problem> {
     let Object::<Saying>(saying) = http::read(&body)?;
-    let row = caller.exported(&number).await?;
+    let row = caller.exported(read(&number)?).await?;
     let expires = saying.lease()?;
     let content = saying.content(&caller, row.package)?;
     let number = row.number.unwrap_or_default();
@@ -222,18 +229,73 @@ async fn modify(caller: Caller, Segments(number): Segments<String>, Body(body): 
 }
 
 async fn refresh(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
-    let number = caller.exported(&number).await?.number.unwrap_or_default();
+    let number = caller.exported(read(&number)?).await?.number.unwrap_or_default();
     let (row, _) = caller.on_export(RemoteCommand::Modify { number, content: None, expires: None }).await?;
     Ok(json(show(&caller, &row).to_string()))
 }
 
 async fn remove(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
-    let number = caller.exported(&number).await?.number.unwrap_or_default();
+    let number = caller.exported(read(&number)?).await?.number.unwrap_or_default();
     let (row, _) = caller.on_export(RemoteCommand::Withdraw(number)).await?;
     Ok((StatusCode::ACCEPTED, json(show(&caller, &row).to_string())).into_response())
 }
 
-pub(crate) fn show(caller: &Caller, row: &RemotePublication) -> Value {
+/// The members of what is to be published and of what is to be said of it; a feed's frame may have others.
+const MEMBERS: [&str; 12] = [
+    "resource",
+    "package",
+    "publisher",
+    "id",
+    "target",
+    "outbound_proxy",
+    "headers",
+    "expires",
+    "content_type",
+    "body",
+    "base64",
+    "state",
+];
+
+/// What a frame of the feed wants to have published. Its `id` is the command's: the publication's is `name`.
+pub(crate) fn from_frame(mut members: Map<String, Value>) -> Result<Publishing, Problem> {
+    members.remove("id");
+    if let Some(name) = members.remove("name") {
+        members.insert("id".into(), name);
+    }
+    members.retain(|name, _| MEMBERS.contains(&&**name));
+    serde_json::from_value(Value::Object(members)).map_err(|bad| http::misfit(&bad))
+}
+
+/// What a frame of the feed changes of a publication; `None`: nothing, it only follows it.
+pub(crate) fn change(
+    caller: &Caller,
+    row: &RemotePublication,
+    mut members: Map<String, Value>,
+) -> Result<Option<RemoteCommand>, Problem> {
+    let refresh = members.get("refresh").and_then(Value::as_bool).unwrap_or(false);
+    members.retain(|name, _| MEMBERS[7..].contains(&&**name));
+    if members.is_empty() && !refresh {
+        return Ok(None);
+    }
+    let saying: Saying = serde_json::from_value(Value::Object(members)).map_err(|bad| http::misfit(&bad))?;
+    let expires = saying.lease()?;
+    let content = saying.content(caller, row.package)?;
+    let number = row.number.unwrap_or_default();
+    Ok(Some(RemoteCommand::Modify { number, content, expires }))
+}
+
+/// What a client of the feed is told of a publication.
+pub(crate) fn news(caller: &Caller, row: &RemotePublication) -> Value {
+    let mut out = show(caller, row);
+    out["t"] = "remote_pub".into();
+    if let Some(members) = out.as_object_mut() {
+        members.remove("id");
+    }
+    out["name"] = json!(row.id);
+    out
+}
+
+fn show(caller: &Caller, row: &RemotePublication) -> Value {
     let RemotePublication { number, owner, id, resource, publisher, package, server, content_type, .. } = row;
     let RemotePublication { entity_tag, state, reason, status, until, next, sent, .. } = row;
     let mut out = json!({

@@ -10,6 +10,7 @@ mod auth;
 mod bucket;
 mod command;
 mod config;
+mod desk;
 mod directory;
 mod explain;
 mod exports;

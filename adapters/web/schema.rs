@@ -108,7 +108,8 @@ fn describe(host: &str) -> Value {
         });
         operations.insert(name.clone(), operation);
     }
-    let told = ["snap", "upd", "reset", "note", "error", "ping", "bye"].map(|name| format!("server-{name}"));
+    let told = ["snap", "upd", "reset", "remote_sub", "remote_pub", "note", "error", "ping", "bye"]
+        .map(|name| format!("server-{name}"));
     operations.insert(
         "tell".into(),
         json!({
@@ -204,7 +205,7 @@ mod tests {
         }
         let root = describe("127.0.0.1:8088");
         walk(&root, &root);
-        assert_eq!(root["channels"]["feed"]["messages"].as_object().unwrap().len(), 20);
-        assert_eq!(root["operations"].as_object().unwrap().len(), 13);
+        assert_eq!(root["channels"]["feed"]["messages"].as_object().unwrap().len(), 26);
+        assert_eq!(root["operations"].as_object().unwrap().len(), 17);
     }
 }

@@ -4,6 +4,8 @@ use crate::app::{App, Enlisted, stopped, wall};
 use crate::auth::{self, Principal};
 use crate::bucket::Bucket;
 use crate::command::{Command, Hello, Publish, Reading, Refused, read};
+use crate::desk::{Desk, Order};
+use crate::http::Caller;
 use crate::metrics::DELAYS;
 use crate::pace::Pace;
 use crate::problem::{Kind, Problem};
@@ -62,6 +64,8 @@ enum Event {
     /// The time that was set has come.
     Due,
     Published(Box<(Todo, Answer)>),
+    /// A frame about what the client has at other servers.
+    Told(String),
     /// Somebody has ended it.
     Ended(u16, &'static str),
     /// The gateway stops.
@@ -82,6 +86,8 @@ struct Session {
     flush_every: Duration,
     bucket: Bucket,
     publications: Publications,
+    /// What it has at other servers, if it wants something there.
+    desk: Option<Desk>,
     /// When the next heartbeat is due.
     beat: Instant,
     /// Nothing was sent since the last heartbeat.
@@ -163,6 +169,7 @@ pub(crate) async fn session(
         lease: None,
         resume: None,
         publications: Publications::default(),
+        desk: None,
         beat: app.start,
         quiet: true,
         unanswered: 0,
@@ -249,6 +256,8 @@ impl Session {
         self.lease = Lease::of(&principal);
         self.app.admit(&principal, &self.me.reader);
         let (config, limits) = (&self.app.config, &self.app.config.limits);
+        let mut features = vec!["all", "fields", "group", "pub", "sse"];
+        features.extend(self.app.port.has_remote().then_some("remote"));
         let mut ok = json!({
             "t": "ok", "id": id, "proto": 1,
             "server": concat!("Lamplighter/", env!("CARGO_PKG_VERSION")),
@@ -257,7 +266,7 @@ impl Session {
             "heartbeat_s": config.ping_every.as_secs().max(1),
             "flush_ms": self.flush_every.as_millis() as u64,
             "principal": principal.name(),
-            "features": ["all", "fields", "group", "pub", "sse"],
+            "features": features,
             "limits": {
                 "subs": limits.subscriptions, "list": limits.list, "resources": limits.resources,
                 "frame": limits.frame, "cmds_per_s": limits.commands_per_second,
@@ -318,6 +327,7 @@ impl Session {
                     alarm.as_mut().reset(if pace.is_holding() { tick.min(self.due()) } else { self.due() });
                     continue;
                 }
+                Event::Told(text) => self.send(text.into()).await?,
                 Event::Published(answer) => Box::pin(self.published(*answer)).await?,
                 Event::Ended(code, reason) => return Err(End::Close(code, reason)),
                 Event::Stopping => return Box::pin(self.bye()).await,
@@ -362,6 +372,11 @@ impl Session {
         }
         if let Poll::Ready(answer) = self.publications.poll(context) {
             return Poll::Ready(Event::Published(Box::new(answer)));
+        }
+        if let Some(desk) = &mut self.desk
+            && let Poll::Ready(Some(text)) = desk.poll(context)
+        {
+            return Poll::Ready(Event::Told(text));
         }
         self.socket.poll_next(context).map(Event::Heard)
     }
@@ -470,6 +485,7 @@ impl Session {
             Command::Unsub { sub } => watch.unsub(id, &sub),
             Command::Get { picks, wanted } => watch.get(id, &picks, wanted),
             Command::Publish(publish) => self.publish(id, *publish),
+            Command::Remote(order) => self.order(id, *order),
             Command::Auth { token } => return self.authorize(id, &token).await,
         };
         match done {
@@ -503,6 +519,17 @@ impl Session {
         self.publications.waiting.push_back((Todo { id, kind, resource }, command));
         self.publications.start(&self.app);
         Ok(())
+    }
+
+    /// Has something done at other servers; the answer comes with the news of it.
+    fn order(&mut self, id: u64, order: Order) -> Result<(), Problem> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        let (app, principal, peer) = (&self.app, watch.principal(), self.me.reader.peer);
+        let desk = self.desk.get_or_insert_with(|| {
+            let caller = Caller { app: Arc::clone(app), principal: principal.clone(), peer };
+            Desk::open(caller, app.config.limits.command_burst as usize)
+        });
+        desk.order(id, order)
     }
 
     async fn published(&mut self, (Todo { id, kind, resource }, answer): (Todo, Answer)) -> Result<(), End> {
@@ -549,6 +576,9 @@ impl Session {
             ok["expires"] = expires.into();
         }
         self.me.reader.belongs_to(&principal);
+        if let Some(desk) = &self.desk {
+            desk.authorize(principal.clone());
+        }
         watch.authorize(principal);
         self.send(ok.to_string().into()).await?;
         self.pump().await

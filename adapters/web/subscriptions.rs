@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use lamplighter_model::remote::{RemoteDocument, RemoteInstance, RemoteList, RemoteMember, RemoteRow};
 use lamplighter_model::{PackageId, PublishError, RemoteAnswer, RemoteCommand, RemoteWish};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) fn operations() -> Vec<Operation> {
 /// What is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+pub(crate) struct Wish {
     resource: String,
     package: String,
     subscriber: Option<String>,
@@ -94,16 +94,14 @@ impl Caller {
                 | RemoteCommand::Withdraw(_)
         );
         match self.app.port.remote(command).await {
-            None => {
-                Err(Problem::new(Kind::NotSupported, "this gateway talks to no other servers: remote.enabled is false"))
-            }
+            None => Err(silent()),
             Some(Err(error)) => Err(busy(error)),
             Some(Ok(answer)) => answered(answer, publishes),
         }
     }
 
     /// Whether it may see and end a subscription: it speaks for its subscriber.
-    fn speaks_for(&self, wish: &RemoteWish) -> bool {
+    pub(crate) fn speaks_for(&self, wish: &RemoteWish) -> bool {
         if self.principal.is_admin() {
             return true;
         }
@@ -120,9 +118,7 @@ impl Caller {
     }
 
     /// A subscription that it may see.
-    async fn subscription(&self, number: &str) -> Result<RemoteRow, Problem> {
-        let unknown = || Problem::new(Kind::NotFound, "there is no such subscription");
-        let number = number.parse().map_err(|_| unknown())?;
+    pub(crate) async fn subscription(&self, number: u64) -> Result<RemoteRow, Problem> {
         match self.remote(RemoteCommand::Get(number)).await? {
             RemoteAnswer::Subscription(row) if self.speaks_for(&row.wish) => Ok(*row),
             _ => Err(unknown()),
@@ -130,9 +126,23 @@ impl Caller {
     }
 }
 
+fn unknown() -> Problem {
+    Problem::new(Kind::NotFound, "there is no such subscription")
+}
+
+fn read(number: &str) -> Result<u64, Problem> {
+    number.parse().map_err(|_| unknown())
+}
+
+/// There is nobody to ask.
+pub(crate) fn silent() -> Problem {
+    Problem::new(Kind::NotSupported, "this gateway talks to no other servers: remote.enabled is false")
+}
+
 /// An answer that is none of the refusals.
-fn answered(answer: RemoteAnswer, publishes: bool) -> Result<RemoteAnswer, Problem> {
+pub(crate) fn answered(answer: RemoteAnswer, publishes: bool) -> Result<RemoteAnswer, Problem> {
     Err(match answer {
+        RemoteAnswer::Off => silent(),
         RemoteAnswer::Unknown if publishes => Problem::new(Kind::NotFound, "there is no such publication"),
         RemoteAnswer::Unknown => Problem::new(Kind::NotFound, "there is no such subscription"),
         RemoteAnswer::BadBody(bad) => refused(&PublishError::BadBody(bad), "/state"),
@@ -156,7 +166,17 @@ pub(crate) fn uri(caller: &Caller, text: &str) -> Box<str> {
 }
 
 async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
-    let Object(wish) = http::read(&body)?;
+    let Object(asked) = http::read(&body)?;
+    let wish = wish(&caller, asked)?;
+    let RemoteAnswer::Subscription(row) = caller.remote(RemoteCommand::Subscribe(Box::new(wish))).await? else {
+        return Err(Problem::new(Kind::Internal, "the answer is another one's"));
+    };
+    let location = [(header::LOCATION, format!("/v1/subscriptions/{}", row.id))];
+    Ok((StatusCode::CREATED, location, json(show(&caller, &row, true).to_string())).into_response())
+}
+
+/// What a caller asks for, if it may.
+pub(crate) fn wish(caller: &Caller, wish: Wish) -> Result<RemoteWish, Problem> {
     let Wish { resource, package, subscriber, event_id, target, contact, outbound_proxy, headers, expires, .. } = wish;
     let id = caller.any_package(&package)?;
     if expires == Some(0) {
@@ -167,7 +187,7 @@ async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
         None => None,
     };
     let wish = RemoteWish {
-        resource: uri(&caller, &resource),
+        resource: uri(caller, &resource),
         subscriber,
         package: id,
         event_id,
@@ -184,20 +204,16 @@ async fn create(caller: Caller, Body(body): Body) -> Result<Response, Problem> {
         let who = wish.subscriber.as_deref().unwrap_or("the gateway");
         return Err(Problem::new(Kind::Forbidden, format!("no right to speak for {who}")));
     }
-    let RemoteAnswer::Subscription(row) = caller.remote(RemoteCommand::Subscribe(Box::new(wish))).await? else {
-        return Err(Problem::new(Kind::Internal, "the answer is another one's"));
-    };
-    let location = [(header::LOCATION, format!("/v1/subscriptions/{}", row.id))];
-    Ok((StatusCode::CREATED, location, json(show(&caller, &row, true).to_string())).into_response())
+    Ok(wish)
 }
 
 async fn get(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
-    let row = caller.subscription(&number).await?;
+    let row = caller.subscription(read(&number)?).await?;
     Ok(json(show(&caller, &row, true).to_string()))
 }
 
 async fn retry(caller: Caller, Segments(number): Segments<String>) -> Result<Response, Problem> {
-    let row = caller.subscription(&number).await?;
+    let row = caller.subscription(read(&number)?).await?;
     match caller.remote(RemoteCommand::Retry(row.id)).await? {
         RemoteAnswer::Subscription(row) => Ok(json(show(&caller, &row, true).to_string())),
         _ => Err(Problem::new(Kind::NotFound, "there is no such subscription")),
@@ -209,7 +225,7 @@ async fn renew(caller: Caller, Segments(number): Segments<String>, Body(body): B
     if expires == 0 {
         return Err(wrong("expires", "more than 0 seconds"));
     }
-    let id = caller.subscription(&number).await?.id;
+    let id = caller.subscription(read(&number)?).await?.id;
     let expires = Duration::from_secs(expires.into());
     match caller.remote(RemoteCommand::Renew { id, expires }).await? {
         RemoteAnswer::Subscription(row) => Ok(json(show(&caller, &row, true).to_string())),
@@ -218,7 +234,7 @@ async fn renew(caller: Caller, Segments(number): Segments<String>, Body(body): B
 }
 
 async fn remove(caller: Caller, Segments(number): Segments<String>) -> Result<StatusCode, Problem> {
-    let row = caller.subscription(&number).await?;
+    let row = caller.subscription(read(&number)?).await?;
     caller.remote(RemoteCommand::Remove(row.id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -253,6 +269,55 @@ pub(crate) fn paged(mut answer: Value, next: Option<u64>) -> String {
         answer["page"] = next.to_string().into();
     }
     answer.to_string()
+}
+
+/// The members of a wish; a feed's frame may have others.
+const MEMBERS: [&str; 11] = [
+    "resource",
+    "package",
+    "subscriber",
+    "event_id",
+    "target",
+    "contact",
+    "outbound_proxy",
+    "headers",
+    "expires",
+    "accept",
+    "list",
+];
+
+/// What a frame of the feed asks for.
+pub(crate) fn from_frame(mut members: Map<String, Value>) -> Result<Wish, Problem> {
+    members.retain(|name, _| MEMBERS.contains(&&**name));
+    serde_json::from_value(Value::Object(members)).map_err(|bad| http::misfit(&bad))
+}
+
+/// The lease that a frame asks for.
+pub(crate) fn renewal(members: &Map<String, Value>) -> Result<Option<Duration>, Problem> {
+    match members.get("expires") {
+        None | Some(Value::Null) => Ok(None),
+        Some(expires) => match expires.as_u64().and_then(|seconds| u32::try_from(seconds).ok()) {
+            Some(0) | None => Err(wrong("expires", "more than 0 seconds")),
+            Some(seconds) => Ok(Some(Duration::from_secs(seconds.into()))),
+        },
+    }
+}
+
+/// What a client of the feed is told of a subscription; `fresh`: with its documents.
+pub(crate) fn news(caller: &Caller, row: &RemoteRow, fresh: bool) -> Value {
+    let mut out = json!({
+        "t": "remote_sub", "number": row.id, "r": row.wish.resource, "state": row.state, "reason": row.reason,
+        "kind": caller.app.port.packages().get(row.wish.package).kind(), "status": row.status,
+        "until": row.until.map(|time| time.as_millis()), "next": row.next.map(|time| time.as_millis()),
+        "notified": row.notified, "requests": row.sent, "shared": row.shared,
+    });
+    if fresh {
+        out["documents"] = row.documents.iter().map(document).collect();
+        if let Some(list) = &row.list {
+            out["list"] = list_of(list);
+        }
+    }
+    out
 }
 
 fn show(caller: &Caller, row: &RemoteRow, whole: bool) -> Value {

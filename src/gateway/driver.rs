@@ -451,6 +451,7 @@ impl Desk {
                 }
             }
             Output::Trace(trace) => self.port.trace(trace),
+            Output::News(news) => self.port.news(*news),
             // Forwarded while the datagram was at hand; sent by the driver.
             Output::Forward { .. } | Output::Send { .. } => {}
         }

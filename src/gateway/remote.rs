@@ -25,7 +25,7 @@ const ASKED: usize = 128;
 const HEARD: usize = 256;
 
 /// What the machine is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Where other servers reach us; ports may be zero.
     pub listeners: Vec<Seen>,

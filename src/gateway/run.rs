@@ -34,7 +34,7 @@ pub struct RunSettings {
     /// The web side; its port may be zero.
     pub web: web::Config,
     /// What is fetched from other servers and published to them, if anything.
-    pub remote: Option<remote::Plan>,
+    pub remote: remote::Plan,
     /// The name servers to ask; none: those of the system.
     pub name_servers: Vec<SocketAddr>,
     /// Where state is kept over restarts.
@@ -141,12 +141,10 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let early = if chosen { Some(bind(&mut config, shards)?) } else { None };
     let clock = opened.as_ref().map_or_else(Clock::start, |store| Clock::start_at(store.start_time()));
     let counters: Vec<_> = (0..shards).map(|_| Arc::new(Counters::default())).collect();
-    let beyond = plan.as_mut().map(|plan| plan.bind(opened.is_some())).transpose()?;
-    let mut remote_machine = plan
-        .as_ref()
-        .map(|plan| Remote::new(Arc::new(config.clone()), plan.settings.clone(), remote::seed(secret), clock.now()));
-    let restored = &mut remote_machine;
-    let machines = restore(&Arc::new(config.clone()), opened.as_mut(), restored, secret, clock, &counters)?;
+    let beyond = plan.bind(opened.is_some())?;
+    let seed = remote::seed(secret);
+    let mut beside = Remote::new(Arc::new(config.clone()), plan.settings.clone(), seed, clock.now());
+    let machines = restore(&Arc::new(config.clone()), opened.as_mut(), &mut beside, secret, clock, &counters)?;
     let Sockets { udp, tcp } = match early {
         Some(sockets) => sockets,
         None => bind(&mut config, shards)?,
@@ -159,8 +157,8 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
 
     let runtime = Builder::new_multi_thread().worker_threads(workers.max(1)).thread_name("io").enable_all().build()?;
     let inboxes = (0..shards).map(|_| Inbox::new(shards).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
-    let remote_inbox = plan.is_some().then(|| Inbox::new(1).map(Arc::new)).transpose()?;
-    let all_inboxes: Vec<_> = inboxes.iter().chain(&remote_inbox).cloned().collect();
+    let remote_inbox = Inbox::new(1).map(Arc::new)?;
+    let all_inboxes: Vec<_> = inboxes.iter().chain([&remote_inbox]).cloned().collect();
     let desk = Arc::new(Desk {
         inboxes: inboxes.clone(),
         config: RwLock::new(Arc::clone(&config)),
@@ -177,7 +175,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let (hub, ports, port) = hub(
         config.packages.clone(),
         Arc::new(config.addresses.clone()),
-        lamplighter_port::Settings { beside: usize::from(plan.is_some()), ..lamplighter_port::Settings::default() },
+        lamplighter_port::Settings { beside: 1, ..lamplighter_port::Settings::default() },
         &epoch,
         all_inboxes.iter().map(wake).collect(),
     );
@@ -221,9 +219,10 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
         threads.push(thread::Builder::new().name(format!("shard-{shard}")).spawn(|| loudly(work))?);
     }
 
-    let remote = plan.iter().flat_map(|plan| &plan.listeners).map(|one| (one.transport, one.address)).collect();
-    let at_servers = match (plan, beyond, remote_machine, remote_inbox, ports.next()) {
-        (Some(plan), Some(sockets), Some(machine), Some(inbox), Some(own)) => {
+    let remote = plan.listeners.iter().map(|one| (one.transport, one.address)).collect();
+    let at_servers = match ports.next() {
+        Some(own) => {
+            let (sockets, machine, inbox) = (beyond, beside, remote_inbox);
             let store = stores.next().map(|port| (port, durabilities));
             let (port, config, runtime) = (port.clone(), &config, runtime.handle());
             let start = remote::Start {
@@ -242,7 +241,7 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
             };
             Some(remote::start(start)?)
         }
-        _ => None,
+        None => None,
     };
     let sip = config.listeners.iter().map(|listener| (listener.transport, listener.address)).collect();
     let listening =
@@ -311,7 +310,7 @@ fn take_back(machine: &mut Shard, now: Time, records: impl Iterator<Item = Recor
 fn restore(
     config: &Arc<Config>,
     store: Option<&mut store::Store>,
-    remote: &mut Option<Remote>,
+    remote: &mut Remote,
     secret: [u8; 32],
     clock: Clock,
     counters: &[Arc<Counters>],
@@ -325,7 +324,7 @@ fn restore(
     };
     let mut machines: Vec<_> = (0..counters.len()).map(shard).collect();
     let Some(store) = store else {
-        remote.iter_mut().for_each(|remote| remote.resume(now));
+        remote.resume(now);
         return Ok(machines);
     };
     let mut unwanted = 0;
@@ -340,10 +339,10 @@ fn restore(
         }
         let loaded = store.load(|record| {
             if matches!(record, Record::Standing { .. }) {
-                unwanted += u64::from(!remote.as_mut().is_some_and(|remote| remote.restore(now, record)));
+                unwanted += u64::from(!remote.restore(now, record));
                 return;
             }
-            remote.iter_mut().for_each(|remote| remote.found(&record));
+            remote.found(&record);
             let owner = usize::from(Slot::of(record.resource()).shard(config.shards));
             batches[owner].push(record);
             if batches[owner].len() == BATCH {
@@ -365,7 +364,7 @@ fn restore(
     })?;
     let Missed { lapsed, unknown, unreadable } = missed;
     let lapsed = lapsed + unwanted;
-    remote.iter_mut().for_each(|remote| remote.resume(now));
+    remote.resume(now);
     let (subscriptions, publications) =
         machines.iter().map(Shard::load).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     tracing::info!(

@@ -4,7 +4,7 @@ use crate::explain::{Explanation, Trace, WatcherRow};
 use crate::package::{AnyState, PackageId};
 use crate::publish::{PublishCommand, PublishError, PublishedLease};
 use crate::record::Record;
-use crate::remote::{Heard, OwnState, RemoteAnswer, RemoteCommand};
+use crate::remote::{Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteNews};
 use crate::time::Time;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -212,6 +212,8 @@ pub enum Output {
     },
     /// Something has happened to a presentity that is being traced.
     Trace(Trace),
+    /// Somebody listens to what becomes of something at another server. Of the machine beside the shards.
+    News(Box<RemoteNews>),
     /// Look up a host (RFC 3263) and come back with [`Input::Resolved`].
     Resolve {
         /// Names the question.

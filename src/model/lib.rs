@@ -30,5 +30,8 @@ pub use publish::{
     PublishedLease, ResourceId,
 };
 pub use record::{Durabilities, Durability, Record};
-pub use remote::{Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteContent, RemoteRecord, RemoteWish};
+pub use remote::{
+    Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteContent, RemoteNews, RemoteRecord, RemoteThing, RemoteTold,
+    RemoteWish,
+};
 pub use time::Time;

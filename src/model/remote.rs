@@ -125,6 +125,69 @@ pub enum RemoteCommand {
     },
     /// Everything that is counted.
     Totals,
+    /// The same for somebody who listens: what is begun so ends with them, and they are told what becomes of it. Whoever
+    /// asks for one subscription or publication is told of that from now on.
+    For {
+        /// The listener.
+        listener: u64,
+        /// What they want.
+        command: Box<RemoteCommand>,
+    },
+    /// A listener leaves. The number, if there is one: this subscription or publication alone does not matter to them
+    /// any more; else all that they have begun ends.
+    Leave {
+        /// The listener.
+        listener: u64,
+        /// One thing.
+        only: Option<RemoteThing>,
+    },
+}
+
+/// A subscription or a publication, by its number.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum RemoteThing {
+    /// A subscription.
+    Subscription(u64),
+    /// A publication.
+    Publication(u64),
+}
+
+/// What a listener is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RemoteNews {
+    /// The listener.
+    pub listener: u64,
+    /// What it is about.
+    pub thing: RemoteThing,
+    /// What is new.
+    pub told: RemoteTold,
+}
+
+/// How it stands now. Of several the newest counts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RemoteTold {
+    /// A subscription.
+    Subscription {
+        /// All of it.
+        row: Box<RemoteRow>,
+        /// There are new documents.
+        fresh: bool,
+    },
+    /// A publication.
+    Publication(Box<RemotePublication>),
+    /// Somebody else has ended it.
+    Ended,
+}
+
+impl RemoteTold {
+    /// This one, after `older` of the same thing.
+    #[must_use]
+    pub fn after(mut self, older: &Self) -> Self {
+        if let (Self::Subscription { fresh, .. }, Self::Subscription { fresh: true, .. }) = (&mut self, older) {
+            *fresh = true;
+        }
+        self
+    }
 }
 
 /// Something counted, for the metrics page.
@@ -160,6 +223,8 @@ pub enum RemoteAnswer {
     Unknown,
     /// There are as many as the configuration allows.
     Full,
+    /// It is for another server, and the configuration has us talk to none.
+    Off,
     /// A URI makes no sense, or a header; which.
     Invalid(&'static str),
     /// A state makes no sense.

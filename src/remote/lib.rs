@@ -8,6 +8,7 @@
 //! - `members` reads lists (RFC 4662), whose members enter the bus one by one.
 //! - `export` publishes (RFC 3903) what our own sources compose. What came from another server is never among it.
 //! - `publish` publishes documents that programs hand in.
+//! - `news` tells whoever listens what becomes of what they want.
 //!
 //! Like a shard it is a plain value, driven by the same driver: no socket, no clock, no chance. It asks shards by
 //! [`lamplighter_model::Output::Ask`], a bounded number of questions at a time, and never waits for one.
@@ -15,6 +16,7 @@
 mod export;
 mod feed;
 mod members;
+mod news;
 mod publish;
 mod settings;
 mod totals;
@@ -29,6 +31,7 @@ use lamplighter_model::{
     Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
 };
 use lamplighter_sip::client::{self, Agent, Event, PublicationId, State, SubscriptionId, Target, Usage};
+use news::News;
 use publish::{Own, OwnKey};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -101,6 +104,7 @@ pub struct Remote {
     published_own: BTreeMap<PublicationId, u64>,
     own_bytes: usize,
     next_own: u64,
+    news: News,
     due: BTreeSet<(Time, Due)>,
     /// Questions under way, and those that wait.
     asked: BTreeMap<u64, Task>,
@@ -135,6 +139,7 @@ impl Remote {
             published_own: BTreeMap::new(),
             own_bytes: 0,
             next_own: 1,
+            news: News::default(),
             due: BTreeSet::new(),
             asked: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -151,6 +156,9 @@ impl Remote {
     /// makes no sense, or its lease is over.
     pub fn restore(&mut self, now: Time, record: Record) -> bool {
         let Record::Standing { key, until, bytes } = record else { return false };
+        if !self.settings.elsewhere {
+            return false;
+        }
         let Some(mut standing) = client::Saved::decode(&bytes) else { return false };
         match &mut standing {
             client::Saved::Subscription(it) => it.until = until,
@@ -176,7 +184,9 @@ impl Remote {
         for (_, id) in due {
             self.plan_renewal(now, id, pace);
         }
-        self.due.insert((now + self.settings.agent.pace.claim, Due::Claimed));
+        // Nobody will claim what came from other servers if there are none any more.
+        let claim = if self.settings.elsewhere { self.settings.agent.pace.claim } else { Duration::ZERO };
+        self.due.insert((now + claim, Due::Claimed));
         self.resumed = true;
     }
 
@@ -215,6 +225,7 @@ impl Remote {
         }
         self.learn(now, out);
         self.ask(now, out);
+        self.tell(out);
     }
 
     /// When [`Self::handle`] wants an [`Input::Tick`] although nothing has happened.
@@ -277,11 +288,23 @@ impl Remote {
 
     fn event(&mut self, now: Time, event: Event) {
         match event {
-            Event::Subscribed { id, .. } => self.prolong(now, id),
+            Event::Subscribed { id, .. } => {
+                self.news.line(id, false);
+                self.prolong(now, id);
+            }
             Event::Notified { id, fork, notification } => self.notified(now, id, fork, notification),
-            Event::ForkEnded { id, fork } => self.forget(id, fork),
-            Event::SubscriptionLost { id, state: State::Retrying, .. } => self.lost(now, id),
-            Event::SubscriptionLost { id, .. } => self.forget_all(id),
+            Event::ForkEnded { id, fork } => {
+                self.news.line(id, true);
+                self.forget(id, fork);
+            }
+            Event::SubscriptionLost { id, state: State::Retrying, .. } => {
+                self.news.line(id, false);
+                self.lost(now, id);
+            }
+            Event::SubscriptionLost { id, .. } => {
+                self.news.line(id, true);
+                self.forget_all(id);
+            }
             Event::Unsubscribed { id } => {
                 self.restored.remove(&id);
                 self.ended(id);
@@ -292,11 +315,11 @@ impl Remote {
                 self.published.remove(&id);
                 self.own_has_ended(now, id);
             }
-            // What else happens is read from the agent when somebody asks.
-            Event::RefreshFailed { .. }
-            | Event::PublicationLost { .. }
-            | Event::Answered { usage: Usage::Subscription(_), .. }
-            | Event::Refused { .. } => {}
+            Event::RefreshFailed { id, .. } | Event::Answered { usage: Usage::Subscription(id), .. } => {
+                self.news.line(id, false);
+            }
+            // Its answer has been told; what else there is to know is read from the agent.
+            Event::PublicationLost { .. } | Event::Refused { .. } => {}
         }
     }
 
@@ -316,6 +339,8 @@ impl Remote {
             RemoteCommand::Withdraw(number) => self.withdraw_own(now, number),
             RemoteCommand::Publication(number) => self.own_answer(number, false),
             RemoteCommand::Totals => self.totals(now),
+            RemoteCommand::For { listener, command } => self.command_for(now, listener, *command),
+            RemoteCommand::Leave { listener, only } => self.leave_listener(now, listener, only),
             RemoteCommand::Publications { from, most } => self.publications(from, most),
         }
     }

@@ -5,7 +5,9 @@ use super::{Due, Remote};
 use bytes::Bytes;
 use lamplighter_model::package::Reading;
 use lamplighter_model::remote::RemotePublication;
-use lamplighter_model::{Content, PackageId, Profile, RemoteAnswer, RemoteContent, RemoteRecord, Rendering, Time};
+use lamplighter_model::{
+    Content, PackageId, Profile, RemoteAnswer, RemoteContent, RemoteRecord, RemoteThing, Rendering, Time,
+};
 use lamplighter_sip::client::{self, Body, PublicationId, Row, State};
 use lamplighter_sip::wire::Uri;
 use std::time::Duration;
@@ -42,6 +44,9 @@ fn key(record: &RemoteRecord) -> Option<OwnKey> {
 impl Remote {
     /// Publishes, or replaces what the owner has published under the same name.
     pub(crate) fn publish_own(&mut self, now: Time, mut record: RemoteRecord) -> RemoteAnswer {
+        if !self.settings.elsewhere {
+            return RemoteAnswer::Off;
+        }
         if let Some(what) = invalid(&record) {
             return RemoteAnswer::Invalid(what);
         }
@@ -189,6 +194,9 @@ impl Remote {
             own.status = status;
             own.sent += 1;
         }
+        if let Some(number) = self.published_own.get(&id) {
+            self.news.publication(*number);
+        }
     }
 
     /// The agent knows nothing of it any more.
@@ -199,13 +207,17 @@ impl Remote {
             self.own_bytes -= own.body.bytes.len();
             own.body = Body::default();
             self.due.insert((now + REMEMBERED, Due::Forget(number)));
+            self.news.publication(number);
         }
     }
 
     /// The time in which somebody could have asked how it went is over.
     pub(crate) fn forget_own(&mut self, number: u64) {
-        if self.own.get(&number).is_some_and(|own| own.publication.is_none())
-            && let Some(own) = self.own.remove(&number)
+        if self.own.get(&number).is_none_or(|own| own.publication.is_some()) {
+            return;
+        }
+        self.news.ended(RemoteThing::Publication(number));
+        if let Some(own) = self.own.remove(&number)
             && let Some(key) = key(&own.record).filter(|key| self.own_by_key.get(key) == Some(&number))
         {
             self.own_by_key.remove(&key);

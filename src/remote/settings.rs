@@ -12,6 +12,8 @@ pub const MOST_RULES: usize = 64;
 /// Everything that the machine is told.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Whether there are other servers at all. If not, only what is ours is served.
+    pub elsewhere: bool,
     /// Who we are to other servers, and how patient.
     pub agent: client::Settings,
     /// The most internal subscriptions, those of the configuration included.

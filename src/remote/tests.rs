@@ -60,7 +60,7 @@ pub(crate) fn settings() -> Settings {
         store: true,
         ..client::Settings::default()
     };
-    Settings { agent, ..Settings::default() }
+    Settings { elsewhere: true, agent, ..Settings::default() }
 }
 
 fn wish(subscriber: Option<&str>) -> RemoteWish {

@@ -57,6 +57,7 @@ impl Remote {
         );
         let help = "Publications at other servers that programs have asked for.";
         page.add(false, help, "remote_documents", self.own.len());
+        page.add(false, "Who listens to what becomes of them.", "remote_listeners", self.news.listeners());
         page.states("remote_subscriptions", "Subscriptions at other servers.", subscriptions);
         page.add(false, "Dialogs of subscriptions at other servers.", "remote_dialogs", dialogs);
         page.states("remote_publications", "Publications at other servers.", publications);

@@ -5,8 +5,8 @@ use super::members::List;
 use super::{Due, GRACE, PACE, Remote, Task};
 use bytes::Bytes;
 use lamplighter_model::package::{AnyFact, AnyPackage, Reading, Sourced, Stamp};
-use lamplighter_model::remote::{RemoteDocument, RemoteRow};
-use lamplighter_model::{Content, RemoteAnswer, RemoteWish, Time, View};
+use lamplighter_model::remote::{RemoteDocument, RemoteList, RemoteRow};
+use lamplighter_model::{Content, RemoteAnswer, RemoteThing, RemoteWish, Time, View};
 use lamplighter_sip::client::{Notification, Order, Standing, State, SubscriptionId, Watch};
 use lamplighter_sip::wire::{Scheme, Uri};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,9 @@ const OURS: [&str; 25] = [
     "route",
     "record-route",
 ];
+
+/// What NOTIFYs have said: documents, and a list.
+pub(crate) type Said = (Vec<RemoteDocument>, Option<RemoteList>);
 
 /// One internal subscription.
 #[derive(Debug)]
@@ -128,6 +131,13 @@ impl Document {
     }
 }
 
+impl Line {
+    /// Whose it is.
+    pub(crate) fn users(&self) -> impl Iterator<Item = u64> {
+        self.users.iter().copied()
+    }
+}
+
 impl Remote {
     /// Begins a subscription; gives its number.
     pub(crate) fn subscribe(
@@ -156,6 +166,7 @@ impl Remote {
                 wish.resource = ours.into();
                 None
             }
+            _ if !self.settings.elsewhere => return Err(RemoteAnswer::Off),
             ours => {
                 let own = wish.subscriber.is_none();
                 Some(self.line(now, &wish, local.or(ours.map(Into::into)).filter(|_| own), domain)?)
@@ -252,14 +263,18 @@ impl Remote {
 
     pub(crate) fn get(&self, id: u64) -> RemoteAnswer {
         match self.subs.get(&id) {
-            Some(sub) => RemoteAnswer::Subscription(Box::new(self.row(id, sub, true))),
+            Some(sub) => {
+                let line = sub.line.and_then(|line| self.lines.get(&line));
+                let said = line.map(|line| self.said(line)).unwrap_or_default();
+                RemoteAnswer::Subscription(Box::new(self.row(id, sub, said)))
+            }
             None => RemoteAnswer::Unknown,
         }
     }
 
     pub(crate) fn list(&self, from: u64, most: usize) -> RemoteAnswer {
         let mut all = self.subs.range(from..);
-        let rows = all.by_ref().take(most).map(|(id, sub)| self.row(*id, sub, false)).collect();
+        let rows = all.by_ref().take(most).map(|(id, sub)| self.row(*id, sub, Said::default())).collect();
         RemoteAnswer::Subscriptions(rows, all.next().map(|(id, _)| *id))
     }
 
@@ -285,6 +300,7 @@ impl Remote {
             Some(sub) if sub.configured => return RemoteAnswer::Configured,
             Some(_) => {}
         }
+        self.news.ended(RemoteThing::Subscription(id));
         if let Some(key) = self.subs.remove(&id).and_then(|sub| sub.line)
             && let Some(line) = self.lines.get_mut(&key)
         {
@@ -308,12 +324,11 @@ impl Remote {
         }
     }
 
-    fn row(&self, id: u64, sub: &Sub, whole: bool) -> RemoteRow {
+    pub(crate) fn row(&self, id: u64, sub: &Sub, (documents, list): Said) -> RemoteRow {
         let line = sub.line.and_then(|id| self.lines.get(&id));
         let agent = sub.line.and_then(|id| self.agent.subscription(id));
         let internal = sub.line.is_none();
         let gone = if internal { State::Active } else { State::Terminated };
-        let documents = line.filter(|_| whole).into_iter().flat_map(|line| &line.documents);
         RemoteRow {
             id,
             configured: sub.configured,
@@ -332,13 +347,16 @@ impl Remote {
             sent: agent.as_ref().map_or(0, |row| row.sent),
             shared: line.map_or(1, |line| line.users.len()),
             call_id: agent.map_or_else(Box::default, |row| row.call_id),
-            documents: documents.map(|(fork, one)| self.document(&sub.wish, *fork, one)).collect(),
-            list: line
-                .filter(|_| whole)
-                .and_then(|line| line.list.as_ref())
-                .map(|list| list.row(&self.config.packages, sub.wish.package)),
+            documents,
+            list,
             wish: sub.wish.clone(),
         }
+    }
+
+    pub(crate) fn said(&self, line: &Line) -> Said {
+        let documents = line.documents.iter().map(|(fork, one)| self.document(&line.wish, *fork, one)).collect();
+        let list = line.list.as_ref().map(|list| list.row(&self.config.packages, line.wish.package));
+        (documents, list)
     }
 
     fn document(&self, wish: &RemoteWish, fork: u32, document: &Document) -> RemoteDocument {
@@ -361,9 +379,11 @@ impl Remote {
             self.due.insert((now + self.settings.agent.timers.t1 * 64, Due::Unconfirmed(id)));
         }
         if notification.body.is_empty() || standing == Standing::Terminated {
+            self.news.line(id, false);
             return self.prolong(now, id);
         }
         line.grace = None;
+        self.news.line(id, true);
         if line.wish.list && matches!(&*notification.content_type, "multipart/related" | "application/rlmi+xml") {
             return self.listed(now, id, &notification);
         }
@@ -421,6 +441,7 @@ impl Remote {
     /// The time in which a subscription that was lost could have come back is over.
     pub(crate) fn give_up(&mut self, now: Time, id: SubscriptionId) {
         if self.lines.get(&id).is_some_and(|line| line.grace.is_some_and(|grace| grace <= now)) {
+            self.news.line(id, true);
             self.forget_all(id);
         }
     }

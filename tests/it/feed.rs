@@ -47,7 +47,8 @@ impl Feed {
         (feed, answer)
     }
 
-    fn send(&mut self, value: &Value) {
+    /// Sends a frame.
+    pub fn send(&mut self, value: &Value) {
         let text = value.to_string();
         let mut frame = vec![0x81];
         match u8::try_from(text.len()) {
@@ -63,7 +64,7 @@ impl Feed {
     }
 
     /// The next text frame; pings are answered.
-    fn receive(&mut self) -> Value {
+    pub fn receive(&mut self) -> Value {
         self.next().unwrap_or_else(|code| panic!("closed with {code}"))
     }
 

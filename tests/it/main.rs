@@ -17,6 +17,7 @@ mod phone;
 mod presence;
 mod publish;
 mod remote;
+mod remote_feed;
 mod robust;
 mod store;
 mod tidy;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const LINE: &str = "sip:1001@example.com";
+pub const LINE: &str = "sip:1001@example.com";
 
 /// A gateway that talks to `server`; `more` belongs to the section.
-fn talking(to: &Gateway, more: &str) -> Gateway {
+pub fn talking(to: &Gateway, more: &str) -> Gateway {
     let more = more.replace("SERVER", &format!("sip:{}", to.sip));
     Gateway::start(&format!("[remote]\nenabled = true\nlinger = \"0s\"\n{more}\n"))
 }
@@ -32,7 +32,7 @@ fn says(state: &str) -> impl Fn(&Message) -> bool {
 }
 
 /// A row of the API once it is as wanted.
-fn row(gateway: &Gateway, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub fn row(gateway: &Gateway, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
         let row = ask(gateway, "GET", path, &[], "").json();
@@ -233,12 +233,46 @@ fn a_server_that_is_not_there_is_tried_again() {
     assert_eq!(refused["errors"][0]["pointer"], "/headers");
 }
 
-/// Without the setting there is nothing of it.
+/// QS-13: without the setting nobody else is asked; what is ours is served from here all the same.
 #[test]
 fn a_gateway_that_talks_to_nobody_says_so() {
     let here = Gateway::start("");
     let wish = json!({ "resource": "sip:200@pbx.example", "package": "presence" });
     ask(&here, "POST", "/v1/subscriptions", &[], &wish.to_string()).expect(501);
+    let publishing = json!({ "resource": LINE, "package": "presence", "state": { "basic": "open" } });
+    ask(&here, "POST", "/v1/exports", &[], &publishing.to_string()).expect(501);
+    let wish = json!({ "resource": "1001", "package": "dialog", "subscriber": "crm" });
+    ask(&here, "POST", "/v1/subscriptions", &[], &wish.to_string()).expect(201);
+    Phone::udp(&here, "pbx").publish_call(LINE, None, "c1", "early");
+    row(&here, "/v1/subscriptions/1", "knows", |row| row["item"].to_string().contains("early"));
+    ask(&here, "PATCH", "/v1/subscriptions/1", &[], "{\"expires\":900}").expect(200);
+    assert_eq!(ask(&here, "GET", "/v1/subscriptions", &[], "").json()["subscriptions"][0]["requests"], 0);
+    ask(&here, "DELETE", "/v1/subscriptions/1", &[], "").expect(204);
+}
+
+/// Where a restart has switched other servers off, what they said leaves: nobody would say that it holds no more.
+#[test]
+fn what_nobody_can_take_back_leaves() {
+    let there = Gateway::start("");
+    let store = directory("remote-off");
+    let more = format!(
+        "[store]\npath = \"{}\"\n[remote]\nenabled = true\n\
+         subscribe = [{{ resource = \"{LINE}\", package = \"dialog\", outbound_proxy = \"sip:{}\" }}]\n",
+        store.display(),
+        there.sip
+    );
+    let mut here = Gateway::start(&format!("# store.path\n{more}"));
+    Phone::udp(&there, "pbx").publish_call(LINE, None, "c1", "early");
+    row(&here, "/v1/state/1001/dialog", "was told", |row| row.to_string().contains("early"));
+    // This is answered when it is in the store, and what came before it is there as well.
+    Phone::udp(&here, "pbx").publish_call("sip:1003@example.com", None, "c3", "confirmed");
+    here.kill();
+    let text = std::fs::read_to_string(&here.file).unwrap();
+    std::fs::write(&here.file, text.replace("enabled = true", "enabled = false")).unwrap();
+    here.start_again();
+    row(&here, "/v1/state/1001/dialog", "knows nothing of it", |row| row["status"] == 404);
+    row(&here, "/v1/state/1003/dialog", "knows its own", |row| row.to_string().contains("confirmed"));
+    let _ = std::fs::remove_dir_all(store);
 }
 
 /// PU-04, HA-01: after a restart the dialog and the publication that were there go on; nothing is doubled.

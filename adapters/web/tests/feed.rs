@@ -663,6 +663,8 @@ async fn real_frames_keep_to_the_schemas() {
     let wrong: Vec<_> = verdicts.into_iter().filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let all = schema_names().into_iter().filter(|name| name.starts_with("client-") || name.starts_with("server-"));
+    // Those about other servers are held against real ones.
+    let all = all.filter(|name| !name.contains("remote_"));
     assert_eq!(all.filter(|name| !met.contains(name)).collect::<Vec<_>>(), Vec::<String>::new());
 }
 

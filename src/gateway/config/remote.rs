@@ -276,11 +276,12 @@ impl Settings {
         }
     }
 
-    /// What the machine that talks to other servers is started with; `None`: there is none.
-    pub(crate) fn remote_plan(&self, config: &m::Config) -> Result<Option<Plan>, ConfigError> {
+    /// What the machine that talks to other servers is started with.
+    pub(crate) fn remote_plan(&self, config: &m::Config) -> Result<Plan, ConfigError> {
         let remote = &self.remote;
         if !remote.enabled {
-            return Ok(None);
+            let settings = lamplighter_remote::Settings { most: remote.most, ..Default::default() };
+            return Ok(Plan { settings, ..Plan::default() });
         }
         let listen = match &remote.listen[..] {
             [] => {
@@ -356,10 +357,11 @@ impl Settings {
             let domain = one.local.strip_prefix("*@").filter(|_| one.list);
             Some(Watched { wish, local: local.map(Into::into), domain: domain.map(Into::into) })
         };
-        Ok(Some(Plan {
+        Ok(Plan {
             listeners: self.as_others_see(&listen),
             scopes: remote.publish.iter().map(scope).collect(),
             settings: lamplighter_remote::Settings {
+                elsewhere: true,
                 agent,
                 most: remote.most,
                 linger: remote.linger,
@@ -368,7 +370,7 @@ impl Settings {
                 watches: remote.subscribe.iter().filter_map(watch).collect(),
                 rules: rules.collect(),
             },
-        }))
+        })
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn settings(shards: u8, listen: &[&str]) -> RunSettings {
         listener.advertise = format!("{}:0", listener.address.ip()).into();
     }
     RunSettings {
-        remote: None,
+        remote: remote::Plan::default(),
         name_servers: Vec::new(),
         config,
         web: web::Config { listen: "127.0.0.1:0".parse().unwrap(), ..web::Config::default() },

@@ -195,7 +195,7 @@ impl Gateway {
                     Output::Forward { shard, .. } => owner = Some(usize::from(shard)),
                     Output::Trace(trace) => self.traces.push(trace),
                     Output::Answer { ticket, answer } => self.answers.push((ticket, answer)),
-                    Output::Send { .. } | Output::Close(_) | Output::Ask { .. } => {}
+                    Output::Send { .. } | Output::Close(_) | Output::Ask { .. } | Output::News(_) => {}
                 }
             }
             if self.shards[number].deadline().is_none_or(|due| due > self.now) {

@@ -406,7 +406,11 @@ impl World {
                     self.store_soon(shard);
                 }
                 Output::Change(_) | Output::Trace(_) => {}
-                Output::Resolve { .. } | Output::Close(_) | Output::Answer { .. } | Output::Ask { .. } => {
+                Output::Resolve { .. }
+                | Output::Close(_)
+                | Output::Answer { .. }
+                | Output::Ask { .. }
+                | Output::News(_) => {
                     panic!("no phone here gives a reason for {output:?}")
                 }
             }
