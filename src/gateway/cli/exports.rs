@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_publication_is_one_line() {
         let row = json!({"number": 3, "r": "sip:1@b", "kind": "dialog", "server": "sip:pbx", "state": "retrying",
-            "status": 489, "reason": "489 Bad Event\u{1b}", "until": null, "next": 1_795_263_600_000_u64, "requests": 4});
+            "status": 489, "reason": "489\u{1b}Bad Event", "until": null, "next": 1_795_263_600_000_u64, "requests": 4});
         let words: Vec<_> = line(&Output::plain(), &row).split_whitespace().map(str::to_owned).collect();
         let expected =
             "3 sip:1@b dialog to sip:pbx retrying 489 489 Bad Event, until --:--:--Z, next 12:20:00Z, 4 requests";
