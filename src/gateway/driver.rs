@@ -19,7 +19,7 @@ use nix::sys::time::TimeSpec;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// How much of one kind a turn takes before others get theirs.
 const TURN: usize = 64;
@@ -126,7 +126,7 @@ pub(crate) struct Parts<M> {
     pub writer: Writer,
     pub resolver: mpsc::Sender<Question>,
     /// Who asks shards for it; shards themselves ask nobody.
-    pub asker: Option<mpsc::Sender<Asking>>,
+    pub asker: Option<mpsc::Sender<Vec<Asking>>>,
     /// Where records go, if they are kept.
     pub store: Option<(StorePort, Durabilities)>,
     pub clock: Clock,
@@ -165,7 +165,9 @@ struct Desk {
     port: ShardPort,
     writer: Writer,
     resolver: mpsc::Sender<Question>,
-    asker: Option<mpsc::Sender<Asking>>,
+    asker: Option<mpsc::Sender<Vec<Asking>>>,
+    /// What it is to ask at the end of the turn.
+    questions: Vec<Asking>,
     store: Option<(StorePort, Durabilities)>,
     counters: Arc<Counters>,
     batch: Vec<Outgoing>,
@@ -189,6 +191,7 @@ impl<M: Machine> Driver<M> {
                 writer,
                 resolver,
                 asker,
+                questions: Vec::new(),
                 store,
                 counters,
                 batch: Vec::new(),
@@ -296,7 +299,11 @@ impl<M: Machine> Driver<M> {
                 Notice::Resolved { query, targets, ttl } => {
                     self.handle(now, Input::Resolved { query, targets: &targets, ttl });
                 }
-                Notice::Asked { number, answer } => self.handle(now, Input::Asked { number, answer }),
+                Notice::Asked(all) => {
+                    for (number, answer) in all {
+                        self.handle(now, Input::Asked { number, answer });
+                    }
+                }
                 // Dropping `_more` asks for more.
                 Notice::Heard { all, more: _more } => self.handle(now, Input::Heard(&all)),
                 Notice::Config(config) => self.handle(now, Input::Config(config)),
@@ -426,6 +433,18 @@ impl Desk {
         self.batch.clear();
     }
 
+    fn ask(&mut self) {
+        let questions = std::mem::take(&mut self.questions);
+        let unasked = match &self.asker {
+            Some(asker) => asker.try_send(questions).err().map(TrySendError::into_inner),
+            None => Some(questions),
+        };
+        if let Some(questions) = unasked {
+            let answers = questions.into_iter().map(|asking| (asking.number, None)).collect();
+            self.inboxes[usize::from(self.shard)].notice(Notice::Asked(answers));
+        }
+    }
+
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Change(change) => self.port.change(change),
@@ -439,10 +458,7 @@ impl Desk {
                 }
             }
             Output::Ask { number, resource, command } => {
-                let asking = Asking { number, resource, command: *command };
-                if self.asker.as_ref().is_none_or(|asker| asker.try_send(asking).is_err()) {
-                    self.inboxes[usize::from(self.shard)].notice(Notice::Asked { number, answer: None });
-                }
+                self.questions.push(Asking { number, resource, command: *command });
             }
             Output::Save { number, record } => {
                 if let Some((store, durabilities)) = &mut self.store {
@@ -458,6 +474,9 @@ impl Desk {
     }
 
     fn end_turn(&mut self) {
+        if !self.questions.is_empty() {
+            self.ask();
+        }
         if let Some((store, _)) = &mut self.store {
             store.flush();
         }

@@ -5,6 +5,8 @@ use crate::driver::{Asking, Clock, Driver, Inbox, Message, Notice, Parts};
 use crate::names::{Names, Questions};
 use crate::run::{StartError, loudly};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use lamplighter_adapter_sip::{Listener, Settings, Sink, Streams, Udp, Writer};
 use lamplighter_adapter_store::StorePort;
 use lamplighter_model::config::Listener as Seen;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-/// Questions to shards that are under way; the machine keeps within it.
+/// Batches of questions to shards that wait; the machine has fewer questions under way.
 const ASKED: usize = 128;
 /// How many changes are told at once.
 const HEARD: usize = 256;
@@ -196,17 +198,35 @@ impl Sink for Desk {
     }
 }
 
-/// Asks shards for the machine. It has one question at a time about one thing, so that order is no matter here.
-async fn ask_shards(mut asking: mpsc::Receiver<Asking>, port: Port, inbox: Arc<Inbox>) {
-    while let Some(Asking { number, resource, command }) = asking.recv().await {
-        let (port, inbox) = (port.clone(), Arc::clone(&inbox));
-        tokio::spawn(async move {
+/// Asks shards for the machine. It has one question at a time about one thing, so that order is no matter here. What is
+/// answered at the same time is told at once.
+async fn ask_shards(mut asking: mpsc::Receiver<Vec<Asking>>, port: Port, inbox: Arc<Inbox>) {
+    let ask = |asking: Asking| {
+        let port = &port;
+        async move {
+            let Asking { number, resource, command } = asking;
             let answer: Result<Answer, Busy> = match command {
                 Command::Publish(command) => port.publish(*command).await.map(Answer::Published),
                 command => port.ask(port.owner(&resource), command).await,
             };
-            inbox.notice(Notice::Asked { number, answer: answer.ok() });
-        });
+            (number, answer.ok())
+        }
+    };
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            questions = asking.recv() => match questions {
+                Some(questions) => under_way.extend(questions.into_iter().map(ask)),
+                None => return,
+            },
+            Some(first) = under_way.next() => {
+                let mut answers = vec![first];
+                while let Some(Some(answer)) = under_way.next().now_or_never() {
+                    answers.push(answer);
+                }
+                inbox.notice(Notice::Asked(answers));
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is published to other servers.
 
 use super::publish::{Progress, write};
-use super::{AGAIN, Remote, Task};
+use super::{AGAIN, Due, Remote, Task};
 use lamplighter_model::remote::{Heard, RemotePublication};
 use lamplighter_model::{Answer, AnyState, Command, PackageId, RemoteAnswer, Time};
 use lamplighter_sip::client::{self, PublicationId, State};
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// Pages of what rules publish are named from here on.
 const RULES: u64 = 1 << 62;
+
+/// What is not urgent is looked at at multiples of this.
+const TOGETHER: Duration = Duration::from_millis(250);
 
 /// Which rule, whose state, which package.
 pub(crate) type ExportKey = (u8, Arc<str>, PackageId);
@@ -44,14 +47,19 @@ impl Remote {
     }
 
     /// The server holds it for another while. Meanwhile our own sources may have fallen silent without a change that
-    /// anybody could hear, because others say the same.
-    pub(crate) fn published(&mut self, id: PublicationId) {
+    /// anybody could hear, because others say the same. There is no hurry, and leases are renewed at any time: those of a
+    /// while are looked at together.
+    pub(crate) fn refreshed(&mut self, now: Time, id: PublicationId) {
         let Some(key) = self.published.get(&id) else { return };
-        if let Some(export) = self.exports.get_mut(key).filter(|export| export.publication == Some(id)) {
-            export.dirty = true;
-            if !std::mem::replace(&mut export.busy, true) {
-                self.waiting.push_back(Task::Export(key.clone()));
-            }
+        let unit = TOGETHER.as_micros() as u64;
+        let at = Time::from_micros((now.as_micros() / unit).saturating_add(1).saturating_mul(unit));
+        self.due.insert((at, Due::Look(key.clone())));
+    }
+
+    pub(crate) fn look(&mut self, key: ExportKey) {
+        if let Some(export) = self.exports.get_mut(&key).filter(|export| export.publication.is_some() && !export.busy) {
+            (export.dirty, export.busy) = (true, true);
+            self.waiting.push_back(Task::Export(key));
         }
     }
 

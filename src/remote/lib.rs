@@ -70,6 +70,8 @@ enum Due {
     Claimed,
     /// The shard may be asked again.
     Ask(Task),
+    /// Whether this is still what our own sources say is to be asked for.
+    Look(ExportKey),
 }
 
 /// A question to a shard that is worth asking.
@@ -309,7 +311,7 @@ impl Remote {
                 self.restored.remove(&id);
                 self.ended(id);
             }
-            Event::Published { id, .. } => self.published(id),
+            Event::Published { id, refreshed: true, .. } => self.refreshed(now, id),
             Event::Answered { usage: Usage::Publication(id), status } => self.own_was_answered(id, status),
             Event::Withdrawn { id } => {
                 self.published.remove(&id);
@@ -319,7 +321,7 @@ impl Remote {
                 self.news.line(id, false);
             }
             // Its answer has been told; what else there is to know is read from the agent.
-            Event::PublicationLost { .. } | Event::Refused { .. } => {}
+            Event::Published { .. } | Event::PublicationLost { .. } | Event::Refused { .. } => {}
         }
     }
 
@@ -363,6 +365,7 @@ impl Remote {
                 Due::Unconfirmed(id) => self.discard(id),
                 Due::Claimed => self.discard_unclaimed(),
                 Due::Ask(task) => self.waiting.push_back(task),
+                Due::Look(key) => self.look(key),
             }
         }
     }

@@ -347,10 +347,17 @@ fn our_own_state_is_published() {
     assert_eq!(header(&second, "SIP-If-Match"), "one");
     assert!(second.contains("confirmed") && second.contains("version=\"2\""), "{second}");
     assert!(first.contains("version=\"1\""), "{first}");
-    while !bench.asks.is_empty() {
-        answer(&mut bench, Some(state("confirmed")));
+    assert!(bench.asks.is_empty() && bench.sent.is_empty());
+    // When the lease has been renewed it is asked for once more: sources may have left that others agreed with.
+    while bench.sent.is_empty() {
+        bench.pass(SECOND);
     }
-    assert!(bench.sent.is_empty(), "the same again is no change");
+    bench.sent.truncate(1); // what follows is the same, sent again
+    let third = bench.answer("200 OK", "SIP-ETag: two\r\nExpires: 600\r\n");
+    assert_eq!((header(&third, "SIP-If-Match"), header(&third, "Content-Length")), ("two", "0"));
+    bench.pass(SECOND);
+    answer(&mut bench, Some(state("confirmed")));
+    assert!(bench.asks.is_empty() && bench.sent.is_empty(), "the same again is no change");
     let RemoteAnswer::Publications(rows, None) = bench.command(RemoteCommand::Publications { from: 0, most: 9 }) else {
         panic!("a list");
     };

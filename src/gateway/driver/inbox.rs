@@ -38,10 +38,8 @@ pub(crate) enum Notice {
         targets: Vec<(Transport, SocketAddr)>,
         ttl: Duration,
     },
-    Asked {
-        number: u64,
-        answer: Option<Answer>,
-    },
+    /// Questions of the machine, by number, with what shards say.
+    Asked(Vec<(u64, Option<Answer>)>),
     /// What has changed; there is no other until `more` is dropped.
     Heard {
         all: Vec<Heard>,

@@ -174,6 +174,8 @@ pub enum Event {
         id: PublicationId,
         /// For how long.
         lease: Duration,
+        /// It was published before, and nothing has changed.
+        refreshed: bool,
     },
     /// A PUBLISH was refused; the newest state will be published again.
     PublicationLost {

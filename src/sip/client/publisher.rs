@@ -310,7 +310,7 @@ impl Publication {
                 self.until = turn.now + lease;
                 self.phase = Phase::Held { refresh_at: turn.now + turn.settings.pace.renew_after(lease) };
                 turn.save();
-                turn.report(Event::Published { id: self.id, lease });
+                turn.report(Event::Published { id: self.id, lease, refreshed: asked == Asked::Refresh });
                 if self.dirty || !self.wanted {
                     self.act(turn);
                 }
