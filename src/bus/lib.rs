@@ -30,6 +30,7 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Bus {
     traces: Vec<Trace>,
     /// State comes back from the store: that is no happening.
     resuming: bool,
+    /// Resources of which the mirror has not been told since they came back, by number, and when it is told more.
+    untold: Option<(Range<u32>, Time)>,
 }
 
 /// One change, as the shard takes it away.
@@ -104,6 +107,7 @@ impl Bus {
             traced: Vec::new(),
             traces: Vec::new(),
             resuming: false,
+            untold: None,
         }
     }
 
@@ -141,19 +145,19 @@ impl Bus {
         if self.resources.len() - self.free.len() >= self.config.limits.resources {
             return Err(PublishError::TooMany("presentities"));
         }
-        Ok(self.make(address, package))
-    }
-
-    /// The same, whether there is room or not.
-    fn make(&mut self, address: &str, package: PackageId) -> ResourceId {
-        if let Some(id) = self.find(address, package) {
-            return id;
-        }
         let shared = match self.index.get_key_value(address) {
             Some((shared, _)) => shared.clone(),
             None => Arc::from(address),
         };
-        let resource = Resource::new(shared.clone(), package);
+        Ok(self.make(&shared, package))
+    }
+
+    /// The same, whether there is room or not.
+    fn make(&mut self, address: &Arc<str>, package: PackageId) -> ResourceId {
+        if let Some(id) = self.find(address, package) {
+            return id;
+        }
+        let resource = Resource::new(address.clone(), package);
         let number = match self.free.pop() {
             Some(number) => {
                 self.resources[number as usize] = Some(resource);
@@ -164,7 +168,7 @@ impl Bus {
                 (self.resources.len() - 1) as u32
             }
         };
-        self.index.entry(shared).or_default().push((package, number));
+        self.index.entry(address.clone()).or_default().push((package, number));
         ResourceId(number)
     }
 
@@ -423,21 +427,22 @@ impl Bus {
             return;
         }
         resource.seq += 1;
-        let change = Change {
-            resource: resource.address.clone(),
-            package: resource.package,
-            seq: resource.seq,
-            at: now,
-            source: source.clone(),
-            reason,
-            state: said.then(|| state.clone()),
-        };
+        resource.untold = self.resuming && said;
         let (address, origin) = (resource.address.clone(), resource.package);
         self.counters.count(Counter::Changed);
         if !self.resuming {
+            let change = Change {
+                resource: address.clone(),
+                package: origin,
+                seq: resource.seq,
+                at: now,
+                source: source.clone(),
+                reason,
+                state: said.then(|| state.clone()),
+            };
             self.note(now, id, reason, source.clone());
+            self.changes.push(Changed { resource: id, notify, change });
         }
-        self.changes.push(Changed { resource: id, notify, change });
         if notify && !packages.derived_from(origin).is_empty() {
             self.derive(now, &address, origin, &state);
         }
@@ -539,6 +544,7 @@ impl Bus {
             self.due(now, ResourceId(number));
         }
         self.record_behind(now);
+        self.tell_restored(now);
     }
 
     fn due(&mut self, now: Time, id: ResourceId) {
@@ -572,10 +578,8 @@ impl Bus {
     /// When [`Self::advance`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
         let behind = self.behind.front().map(|&(due, _)| due);
-        match (self.wheel.deadline(), behind) {
-            (Some(timer), Some(behind)) => Some(timer.min(behind)),
-            (timer, behind) => timer.or(behind),
-        }
+        let untold = self.untold.as_ref().map(|&(_, due)| due);
+        [self.wheel.deadline(), behind, untold].into_iter().flatten().min()
     }
 
     /// What has changed since the last call, in order.

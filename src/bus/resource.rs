@@ -26,6 +26,8 @@ pub(crate) struct Resource {
     pub recorded: bool,
     /// That record is behind, and is in the queue of those that are.
     pub behind: bool,
+    /// It came back from the store, and the mirror has not been told since.
+    pub untold: bool,
     pub rendered: SmallVec<[(Rendering, Arc<Rendered>); 1]>,
     /// How many watch.
     pub pins: u32,
@@ -70,6 +72,7 @@ impl Resource {
             history: VecDeque::new(),
             recorded: false,
             behind: false,
+            untold: false,
             rendered: SmallVec::new(),
             pins: 0,
             timer: None,

@@ -17,6 +17,10 @@ use std::time::Duration;
 /// kill, what nobody refreshes any more may stay so much longer.
 pub(crate) const MOST_AHEAD: Duration = Duration::from_secs(64);
 
+/// After a restart so many resources that came back are looked at so often, to tell the mirror of them: all at once
+/// would take as much memory as the resources themselves, and hold up what comes in.
+const TELL: (Duration, usize) = (Duration::from_millis(1), 128);
+
 /// How late the history is saved.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -212,13 +216,13 @@ impl Bus {
         Ok(())
     }
 
-    fn restored_by_name(&mut self, address: &str, package: &str) -> Result<ResourceId, NotRestored> {
+    fn restored_by_name(&mut self, address: &Arc<str>, package: &str) -> Result<ResourceId, NotRestored> {
         let package = self.config.packages.find(package.as_bytes()).ok_or(NotRestored::NoSuchPackage)?;
         Ok(self.restored(address, package))
     }
 
     /// The resource of something that comes back from the store, whether there is room or not.
-    pub fn restored(&mut self, address: &str, package: PackageId) -> ResourceId {
+    pub fn restored(&mut self, address: &Arc<str>, package: PackageId) -> ResourceId {
         self.make(address, package)
     }
 
@@ -246,8 +250,33 @@ impl Bus {
             self.schedule(now, id);
         }
         self.resuming = false;
-        for changed in &mut self.changes {
-            changed.notify = false;
+        self.untold = Some((0..self.resources.len() as u32, now));
+    }
+
+    /// Tells the mirror of the next resources that came back from the store and have not changed since.
+    pub(crate) fn tell_restored(&mut self, now: Time) {
+        let Some((numbers, due)) = &mut self.untold else { return };
+        if *due > now {
+            return;
+        }
+        *due = now + TELL.0;
+        for number in numbers.by_ref().take(TELL.1) {
+            let Some(resource) = self.resources[number as usize].as_mut().filter(|one| one.untold) else { continue };
+            resource.untold = false;
+            let newest = resource.publications.iter().max_by_key(|one| one.stamp);
+            let change = Change {
+                resource: resource.address.clone(),
+                package: resource.package,
+                seq: resource.seq,
+                at: newest.map_or(now, |one| one.stamp.at.min(now)),
+                source: newest.map_or_else(|| Arc::from("store"), |one| one.source.clone()),
+                reason: "restored",
+                state: resource.state.clone(),
+            };
+            self.changes.push(Changed { resource: ResourceId(number), notify: false, change });
+        }
+        if numbers.start == numbers.end {
+            self.untold = None;
         }
     }
 
@@ -266,20 +295,8 @@ impl Bus {
         resource.said = said;
         resource.rendered.clear();
         resource.seq += 1;
-        let newest = resource.publications.iter().max_by_key(|one| one.stamp);
-        let source = newest.map_or_else(|| Arc::from("store"), |one| one.source.clone());
-        let at = newest.map_or(now, |one| one.stamp.at.min(now));
-        let change = Change {
-            resource: resource.address.clone(),
-            package: resource.package,
-            seq: resource.seq,
-            at,
-            source,
-            reason: "restored",
-            state: Some(state.clone()),
-        };
+        resource.untold = true;
         let (address, origin) = (resource.address.clone(), resource.package);
-        self.changes.push(Changed { resource: id, notify: false, change });
         if !packages.derived_from(origin).is_empty() {
             self.derive(now, &address, origin, &state);
         }

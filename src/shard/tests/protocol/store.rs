@@ -666,6 +666,38 @@ fn the_history_survives_a_restart() {
     assert_eq!(happenings(&mut gateway), before);
 }
 
+/// DI-08: adapters learn of everything that came back, a part at a time; of what has changed meanwhile they learn that.
+#[test]
+fn adapters_are_told_of_a_large_store_bit_by_bit() {
+    const LINES: u64 = 1000;
+    let mut gateway = Gateway::stored();
+    gateway.published(1, "", &dialog("a", "early"));
+    let is_publication = |record: &Record| matches!(record, Record::Publication(_));
+    let kept = std::mem::take(&mut gateway.disk).0.into_values().find(is_publication);
+    let Some(Record::Publication(one)) = kept else { panic!("a publication is kept") };
+    for number in 0..LINES {
+        let (mut line, address) = (one.clone(), format!("sip:{number}@example.com"));
+        (line.resource, line.entity_tag, line.stamp.counter) =
+            (address.into(), lamplighter_model::EntityTag(number + 1), number + 1);
+        gateway.disk.put(Record::Publication(line));
+    }
+    gateway.changes.clear();
+    gateway.restart(SECOND);
+    assert!(gateway.changes.len() < LINES as usize / 2, "not at once: {}", gateway.changes.len());
+    let known: BTreeSet<_> = gateway.changes.iter().map(|change| change.resource.clone()).collect();
+    let unknown = (0..LINES).find(|number| !known.contains(&*format!("sip:{number}@example.com"))).unwrap();
+    gateway.udp(OTHER, &of(&unknown.to_string(), &publish(2, "", &dialog("b", "confirmed"))));
+    gateway.wait(SECOND);
+    let dialogs = gateway.config.packages.find(b"dialog").unwrap();
+    let mut told: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for change in gateway.changes.iter().filter(|change| change.package == dialogs) {
+        told.entry(change.resource.to_string()).or_default().push(change.reason);
+    }
+    assert_eq!(told.remove(&format!("sip:{unknown}@example.com")), Some(vec!["published"]));
+    assert_eq!(told.len(), LINES as usize - 1);
+    assert!(told.values().all(|reasons| *reasons == ["restored"]), "{told:?}");
+}
+
 #[test]
 fn what_ended_before_a_restart_does_not_come_back() {
     let mut gateway = Gateway::stored();
