@@ -58,3 +58,10 @@ pub fn packages(config: &Config) -> Vec<Box<dyn AnyPackage>> {
     all.extend(config.opaque.iter().map(|one| Box::new(opaque::Package::new(one)) as Box<dyn AnyPackage>));
     all
 }
+
+/// What `turn` makes of all of them, in no more room than that needs: collecting from a vector may keep the vector's room.
+fn each<T, U>(all: Vec<T>, turn: impl FnMut(T) -> U) -> Vec<U> {
+    let mut turned = Vec::with_capacity(all.len());
+    turned.extend(all.into_iter().map(turn));
+    turned
+}

@@ -1,6 +1,7 @@
 //! Dialogs as the store keeps them: protobuf messages to which fields are only ever added.
 
 use super::{Dialog, Dialogs, Direction, Party, Progress, Replaces};
+use crate::each;
 use lamplighter_model::time::Time;
 use prost::Message;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ pub(super) fn pack(dialogs: &Dialogs, out: &mut Vec<u8>) {
 
 pub(super) fn unpack(bytes: &[u8]) -> Option<Dialogs> {
     let PackedDialogs { partial, at, all } = Message::decode(bytes).ok()?;
-    let all = all.into_iter().map(|packed| unpacked(packed).map(Arc::new)).collect::<Option<_>>()?;
+    let all = each(all, |packed| unpacked(packed).map(Arc::new)).into_iter().collect::<Option<_>>()?;
     Some(Dialogs { full: !partial, at: Time::from_micros(at), all })
 }
 
@@ -187,7 +188,7 @@ fn unpacked_party(packed: PackedParty) -> Party {
         identity: packed.identity.map(Into::into),
         display: packed.display.map(Into::into),
         target: packed.target.map(Into::into),
-        params: packed.params.into_iter().map(|param| (param.name.into(), param.value.into())).collect(),
+        params: each(packed.params, |param| (param.name.into(), param.value.into())),
         extra: packed.extra.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! Summaries as the store keeps them: protobuf messages to which fields are only ever added.
 
 use super::{Class, Counts, Summary};
+use crate::each;
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -48,7 +49,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<Summary> {
     let class = |PackedClass { name, new, old, urgent_new, urgent_old }| {
         (Class::new(&name), Counts { new, old, urgent_new, urgent_old })
     };
-    let mut classes: Vec<(Class, Counts)> = classes.into_iter().map(class).collect();
+    let mut classes: Vec<(Class, Counts)> = each(classes, class);
     // The order is that of this version.
     classes.sort_by(|(one, _), (other, _)| one.cmp(other));
     Some(Summary { waiting, account: account.map(Into::into), classes })

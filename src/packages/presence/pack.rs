@@ -1,6 +1,7 @@
 //! Presence as the store keeps it: protobuf messages to which fields are only ever added.
 
 use super::{Activities, Device, Doing, Extra, Note, Person, Presence, Show, Tuple, Value};
+use crate::each;
 use lamplighter_model::time::Time;
 use prost::Message;
 use std::sync::Arc;
@@ -176,12 +177,12 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<Presence> {
     Some(Presence {
         derived: packed.derived,
         since: Time::from_micros(packed.since),
-        tuples: packed.tuples.into_iter().map(|one| Arc::new(unpacked_tuple(one))).collect(),
-        persons: packed.persons.into_iter().map(|one| Arc::new(unpacked_person(one))).collect(),
-        devices: packed.devices.into_iter().map(device).collect(),
+        tuples: each(packed.tuples, |one| Arc::new(unpacked_tuple(one))),
+        persons: each(packed.persons, |one| Arc::new(unpacked_person(one))),
+        devices: each(packed.devices, device),
         notes: unpacked_notes(packed.notes),
         extra: packed.extra.into(),
-        values: packed.values.into_iter().map(value).collect::<Option<_>>()?,
+        values: each(packed.values, value).into_iter().collect::<Option<_>>()?,
     })
 }
 
@@ -210,12 +211,12 @@ fn unpacked_person(packed: PackedPerson) -> Person {
             notes: unpacked_notes(doing.notes),
             extra: doing.extra.into(),
         }),
-        extras: packed.extras.into_iter().map(extra).collect(),
+        extras: each(packed.extras, extra),
         notes: unpacked_notes(packed.notes),
         timestamp: packed.timestamp.map(Into::into),
     }
 }
 
 fn unpacked_notes(packed: Vec<PackedNote>) -> Vec<Note> {
-    packed.into_iter().map(|note| Note { lang: note.lang.map(Into::into), text: note.text.into() }).collect()
+    each(packed, |note| Note { lang: note.lang.map(Into::into), text: note.text.into() })
 }

@@ -2,6 +2,7 @@
 
 use super::read::{EXTRA, EXTRAS, NOTES, TUPLES};
 use super::{ACTIVITIES, Activities, Doing, Note, Person, Presence, Show, Tuple, Value, compose};
+use crate::each;
 use crate::node::{Node, document};
 use lamplighter_model::package::{BadBody, Sourced, Stamp};
 use lamplighter_model::time::Time;
@@ -53,7 +54,7 @@ pub(super) fn read(json: &[u8], now: Time) -> Result<Presence, BadBody> {
     if let (Some(name), Some(tuple)) = (name, tuples.first_mut()) {
         tuple.name = Some(name);
     }
-    presence.tuples = tuples.into_iter().map(Arc::new).collect();
+    presence.tuples = each(tuples, Arc::new);
 
     let doing = match root.member("activities") {
         Some(activities) => Some(doing(&activities)?),

@@ -1,6 +1,7 @@
 //! Registrations as the store keeps them: protobuf messages to which fields are only ever added.
 
 use super::{Bindings, Contact};
+use crate::each;
 use lamplighter_model::time::Time;
 use prost::Message;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub(super) fn pack(bindings: &Bindings, out: &mut Vec<u8>) {
 
 pub(super) fn unpack(bytes: &[u8]) -> Option<Bindings> {
     let PackedBindings { partial, at, all } = Message::decode(bytes).ok()?;
-    let all = all.into_iter().map(|packed| contact(packed).map(Arc::new)).collect::<Option<_>>()?;
+    let all = each(all, |packed| contact(packed).map(Arc::new)).into_iter().collect::<Option<_>>()?;
     Some(Bindings { full: !partial, at: Time::from_micros(at), all })
 }
 
@@ -103,7 +104,7 @@ fn contact(packed: PackedContact) -> Option<Contact> {
         cseq: packed.cseq,
         user_agent: packed.user_agent.map(Into::into),
         received: packed.received.map(Into::into),
-        params: packed.params.into_iter().map(|param| (param.name.into(), param.value.into())).collect(),
+        params: each(packed.params, |param| (param.name.into(), param.value.into())),
         extra: packed.extra.into(),
     })
 }
