@@ -1,5 +1,5 @@
 //! Prints what reading, composing and writing typical bodies costs: `cargo run --release -p lamplighter-packages
-//! --example cost`.
+//! --example packages_cost`.
 
 #![allow(
     clippy::disallowed_methods,
