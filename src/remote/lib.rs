@@ -8,6 +8,7 @@
 //! - `members` reads lists (RFC 4662), whose members enter the bus one by one.
 //! - `export` publishes (RFC 3903) what our own sources compose. What came from another server is never among it.
 //! - `publish` publishes documents that programs hand in.
+//! - `keep` brings what programs wanted over a restart.
 //! - `news` tells whoever listens what becomes of what they want.
 //!
 //! Like a shard it is a plain value, driven by the same driver: no socket, no clock, no chance. It asks shards by
@@ -15,6 +16,7 @@
 
 mod export;
 mod feed;
+mod keep;
 mod members;
 mod news;
 mod publish;
@@ -27,6 +29,7 @@ pub use wish::is_uri;
 
 use export::{Export, ExportKey};
 use feed::{Feed, Flies, Leftover, Part};
+use keep::Kept;
 use lamplighter_model::{
     Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
 };
@@ -107,6 +110,9 @@ pub struct Remote {
     own_bytes: usize,
     next_own: u64,
     news: News,
+    kept: Kept,
+    /// Records on their way to the store.
+    keeping: Vec<Record>,
     due: BTreeSet<(Time, Due)>,
     /// Questions under way, and those that wait.
     asked: BTreeMap<u64, Task>,
@@ -142,6 +148,8 @@ impl Remote {
             own_bytes: 0,
             next_own: 1,
             news: News::default(),
+            kept: Kept::default(),
+            keeping: Vec::new(),
             due: BTreeSet::new(),
             asked: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -158,6 +166,9 @@ impl Remote {
     /// makes no sense, or its lease is over.
     pub fn restore(&mut self, now: Time, record: Record) -> bool {
         let Record::Standing { key, until, bytes } = record else { return false };
+        if let Some(known) = self.restore_kept(key, &bytes) {
+            return known;
+        }
         if !self.settings.elsewhere {
             return false;
         }
@@ -175,10 +186,17 @@ impl Remote {
 
     /// Everything is back: the subscriptions of the configuration begin, or go on.
     pub fn resume(&mut self, now: Time) {
+        self.resume_kept(now);
+        let mut number = 1;
         for Watched { wish, local, domain } in self.settings.watches.clone() {
+            while self.has(number) {
+                number += 1;
+            }
             // What the configuration cannot have was refused when it was read; without room it is told by its absence.
-            let _ = self.subscribe(now, wish, local, domain, true);
+            let _ = self.subscribe_as(now, number, wish, local, domain, true);
+            number += 1;
         }
+        self.next_sub = self.next_sub.max(number);
         // Those whose leases end first are the first.
         let mut due: Vec<_> = self.lines.iter().filter_map(|(id, line)| Some((line.restored?, *id))).collect();
         due.sort_unstable();
@@ -286,6 +304,10 @@ impl Remote {
                 }
             }
         }
+        for record in std::mem::take(&mut self.keeping) {
+            self.saves += 1;
+            out.outputs.push(Output::Save { number: self.saves, record });
+        }
     }
 
     fn event(&mut self, now: Time, event: Event) {
@@ -327,8 +349,12 @@ impl Remote {
 
     fn command(&mut self, now: Time, command: RemoteCommand) -> RemoteAnswer {
         match command {
-            RemoteCommand::Subscribe(wish) => match self.subscribe(now, *wish, None, None, false) {
-                Ok(id) => self.get(id),
+            RemoteCommand::Subscribe(wish) => match self.subscribe(now, *wish) {
+                Ok(id) => {
+                    self.mark_kept(id);
+                    self.keep_subscription(id);
+                    self.get(id)
+                }
                 Err(answer) => answer,
             },
             RemoteCommand::Get(id) => self.get(id),
@@ -336,7 +362,16 @@ impl Remote {
             RemoteCommand::Retry(id) => self.retry(now, id),
             RemoteCommand::Renew { id, expires } => self.renew(now, id, expires),
             RemoteCommand::Remove(id) => self.remove(now, id),
-            RemoteCommand::Publish(record) => self.publish_own(now, *record),
+            RemoteCommand::Publish(record) => {
+                let answer = self.publish_own(now, *record);
+                if let RemoteAnswer::Publication(row, _) = &answer
+                    && let Some(number) = row.number
+                {
+                    self.mark_own_kept(number);
+                    self.keep_publication(number);
+                }
+                answer
+            }
             RemoteCommand::Modify { number, content, expires } => self.modify_own(now, number, content, expires),
             RemoteCommand::Withdraw(number) => self.withdraw_own(now, number),
             RemoteCommand::Publication(number) => self.own_answer(number, false),

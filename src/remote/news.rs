@@ -72,7 +72,15 @@ impl Remote {
     pub(crate) fn command_for(&mut self, now: Time, listener: u64, command: RemoteCommand) -> RemoteAnswer {
         let begins = matches!(command, RemoteCommand::Subscribe(_) | RemoteCommand::Publish(_));
         let follows = matches!(command, RemoteCommand::Get(_) | RemoteCommand::Publication(_));
-        let answer = self.command(now, command);
+        // What begins here ends with the listener: it is not kept.
+        let answer = match command {
+            RemoteCommand::Subscribe(wish) => match self.subscribe(now, *wish) {
+                Ok(id) => self.get(id),
+                Err(answer) => answer,
+            },
+            RemoteCommand::Publish(record) => self.publish_own(now, *record),
+            other => self.command(now, other),
+        };
         if begins || follows {
             match &answer {
                 RemoteAnswer::Subscription(row) => {

@@ -23,9 +23,11 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Own {
     /// With an empty content: that is in `body`.
-    record: RemoteRecord,
-    content_type: Box<str>,
-    body: Body,
+    pub record: RemoteRecord,
+    pub content_type: Box<str>,
+    pub body: Body,
+    /// It is in the store.
+    pub kept: bool,
     /// `None`: it has been removed.
     pub publication: Option<PublicationId>,
     /// The last final status, for when the agent has forgotten it.
@@ -62,26 +64,48 @@ impl Remote {
             return RemoteAnswer::Full;
         }
         let number = old.unwrap_or(self.next_own);
+        if !self.publish_as(now, number, record, content_type, body) {
+            return RemoteAnswer::Full;
+        }
+        self.next_own = self.next_own.max(number + 1);
+        self.own_answer(number, old.is_none())
+    }
+
+    /// Publishes under a number that no other has, or replaces what has it. False: there is no room.
+    pub(crate) fn publish_as(
+        &mut self,
+        now: Time,
+        number: u64,
+        record: RemoteRecord,
+        content_type: Box<str>,
+        body: Body,
+    ) -> bool {
         let sent = self.agent_record(number, &record, &content_type, &body);
-        let Some(publication) = self.agent.publish(now, sent, &mut self.told) else { return RemoteAnswer::Full };
-        self.own_bytes = self.own_bytes - bytes + body.bytes.len();
+        let Some(publication) = self.agent.publish(now, sent, &mut self.told) else { return false };
         self.published_own.insert(publication, number);
+        self.own_bytes += body.bytes.len();
         match self.own.get_mut(&number) {
             Some(own) => {
+                self.own_bytes -= own.body.bytes.len();
                 (own.record, own.content_type, own.body) = (record, content_type, body);
                 own.publication = Some(publication);
             }
             None => {
-                self.next_own += 1;
                 if let Some(key) = key(&record) {
                     self.own_by_key.insert(key, number);
                 }
                 let publication = Some(publication);
-                let own = Own { record, content_type, body, publication, status: 0, sent: 0 };
+                let own = Own { record, content_type, body, kept: false, publication, status: 0, sent: 0 };
                 self.own.insert(number, own);
             }
         }
-        self.own_answer(number, old.is_none())
+        self.keep_publication(number);
+        true
+    }
+
+    /// It is in the store from now on.
+    pub(crate) fn mark_own_kept(&mut self, number: u64) {
+        self.own.get_mut(&number).into_iter().for_each(|own| own.kept = true);
     }
 
     /// What the agent is to keep published.
@@ -171,6 +195,7 @@ impl Remote {
         if same {
             self.agent.refresh(now, publication, &mut self.told);
         }
+        self.keep_publication(number);
         self.own_answer(number, false)
     }
 
@@ -183,6 +208,9 @@ impl Remote {
         }
         if let Some(publication) = own.publication {
             self.agent.withdraw(now, publication, &mut self.told);
+        }
+        if self.own.get_mut(&number).is_some_and(|own| std::mem::take(&mut own.kept)) {
+            self.forget_publication(number);
         }
         self.own_answer(number, false)
     }

@@ -120,6 +120,7 @@ impl Bench {
                     Record::StandingGone { key } => _ = self.saved.remove(key),
                     other => panic!("{other:?}"),
                 },
+                Output::News(_) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -54,6 +54,8 @@ pub(crate) type Said = (Vec<RemoteDocument>, Option<RemoteList>);
 pub(crate) struct Sub {
     wish: RemoteWish,
     configured: bool,
+    /// It is in the store.
+    kept: bool,
     /// Its dialog; `None`: it is served from here.
     line: Option<SubscriptionId>,
 }
@@ -140,14 +142,23 @@ impl Line {
 
 impl Remote {
     /// Begins a subscription; gives its number.
-    pub(crate) fn subscribe(
+    pub(crate) fn subscribe(&mut self, now: Time, wish: RemoteWish) -> Result<u64, RemoteAnswer> {
+        let number = self.next_sub;
+        self.subscribe_as(now, number, wish, None, None, false)?;
+        self.next_sub += 1;
+        Ok(number)
+    }
+
+    /// Begins a subscription with a number that no other has.
+    pub(crate) fn subscribe_as(
         &mut self,
         now: Time,
+        id: u64,
         mut wish: RemoteWish,
         local: Option<Arc<str>>,
         domain: Option<Box<str>>,
         configured: bool,
-    ) -> Result<u64, RemoteAnswer> {
+    ) -> Result<(), RemoteAnswer> {
         if let Some(what) = invalid(&wish) {
             return Err(RemoteAnswer::Invalid(what));
         }
@@ -172,14 +183,12 @@ impl Remote {
                 Some(self.line(now, &wish, local.or(ours.map(Into::into)).filter(|_| own), domain)?)
             }
         };
-        let id = self.next_sub;
-        self.next_sub += 1;
         if let Some(line) = line.and_then(|line| self.lines.get_mut(&line)) {
             line.users.insert(id);
             line.linger = None;
         }
-        self.subs.insert(id, Sub { wish, configured, line });
-        Ok(id)
+        self.subs.insert(id, Sub { wish, configured, kept: false, line });
+        Ok(())
     }
 
     /// The dialog of a wish: one that is there, or a new one.
@@ -261,6 +270,21 @@ impl Remote {
         }
     }
 
+    /// It is in the store from now on, or is to be.
+    pub(crate) fn mark_kept(&mut self, id: u64) {
+        self.subs.get_mut(&id).into_iter().for_each(|sub| sub.kept = true);
+    }
+
+    /// What is in the store of it.
+    pub(crate) fn kept_wish(&self, id: u64) -> Option<&RemoteWish> {
+        self.subs.get(&id).filter(|sub| sub.kept).map(|sub| &sub.wish)
+    }
+
+    /// Whether there is one with this number.
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.subs.contains_key(&id)
+    }
+
     pub(crate) fn get(&self, id: u64) -> RemoteAnswer {
         match self.subs.get(&id) {
             Some(sub) => {
@@ -291,6 +315,7 @@ impl Remote {
         if let Some(line) = sub.line {
             self.agent.renew(now, line, expires, &mut self.told);
         }
+        self.keep_subscription(id);
         self.get(id)
     }
 
@@ -301,7 +326,11 @@ impl Remote {
             Some(_) => {}
         }
         self.news.ended(RemoteThing::Subscription(id));
-        if let Some(key) = self.subs.remove(&id).and_then(|sub| sub.line)
+        let sub = self.subs.remove(&id);
+        if sub.as_ref().is_some_and(|sub| sub.kept) {
+            self.forget_subscription(id);
+        }
+        if let Some(key) = sub.and_then(|sub| sub.line)
             && let Some(line) = self.lines.get_mut(&key)
         {
             line.users.remove(&id);

@@ -497,3 +497,47 @@ fn other_kinds_of_state_are_read_there() {
     let mut dialog = phone.dialog(LINE, "presence.winfo");
     phone.refresh(&mut dialog, 600).expect(489);
 }
+
+/// QS-01, PU-04, PU-10, HA-01: what programs watch and publish at other servers is there again after a kill, under its
+/// number, and nothing of it is doubled.
+#[test]
+fn what_programs_want_outlives_a_kill() {
+    let there = Gateway::start("");
+    let store = directory("remote-programs");
+    let more = format!(
+        "[store]\npath = \"{}\"\n[remote]\nenabled = true\nlinger = \"0s\"\nlisten = [\"udp:127.0.0.1:0\"]\n",
+        store.display()
+    );
+    let mut here = Gateway::start(&format!("# store.path\n{more}"));
+    let proxy = format!("sip:{}", there.sip);
+    let wish = json!({
+        "resource": LINE, "package": "dialog", "subscriber": "sip:crm@example.com", "outbound_proxy": proxy,
+    });
+    ask(&here, "POST", "/v1/subscriptions", &[], &wish.to_string()).expect(201);
+    let publishing = json!({
+        "resource": "sip:1002@example.com", "package": "presence", "outbound_proxy": proxy,
+        "state": { "basic": "open", "note": "Back at 3" },
+    });
+    ask(&here, "POST", "/v1/exports", &[], &publishing.to_string()).expect(201);
+    let before = row(&here, "/v1/subscriptions/1", "is active", |row| row["state"] == "active");
+    row(&here, "/v1/exports/1", "has published", |row| row["state"] == "active");
+    // This is answered when it is in the store, and what came before it is there as well.
+    Phone::udp(&here, "pbx").publish_call("sip:1003@example.com", None, "c3", "confirmed");
+    here.kill();
+    Phone::udp(&there, "pbx").publish_call(LINE, None, "c2", "early");
+    here.start_again();
+    let after = row(&here, "/v1/subscriptions/1", "knows again", |row| {
+        row["documents"][0]["state"].to_string().contains("early")
+    });
+    assert_eq!(before["call_id"], after["call_id"], "the same dialog");
+    row(&here, "/v1/exports/1", "publishes again", |row| row["state"] == "active");
+    let watchers = ask(&there, "GET", "/v1/watchers", &[], "").json();
+    assert_eq!(watchers["watchers"].as_array().map(Vec::len), Some(1), "{watchers}");
+    let sources = ask(&there, "GET", "/v1/explain/1002", &[], "").json();
+    let presence = sources["packages"].as_array().unwrap().iter().find(|one| one["kind"] == "presence").unwrap();
+    assert_eq!(presence["sources"].as_array().map(Vec::len), Some(1), "{presence}");
+    ask(&here, "DELETE", "/v1/subscriptions/1", &[], "").expect(204);
+    ask(&here, "DELETE", "/v1/exports/1", &[], "").expect(202);
+    row(&there, "/v1/watchers", "has none", |row| row["watchers"] == json!([]));
+    let _ = std::fs::remove_dir_all(store);
+}

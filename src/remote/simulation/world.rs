@@ -120,7 +120,7 @@ pub struct World {
     own: BTreeMap<String, Calls>,
     sent: BTreeMap<String, Sent>,
     branches: BTreeMap<String, String>,
-    /// The subscriptions that programs have made in this life, with what they ask for.
+    /// The subscriptions that programs have made.
     programs: Vec<u64>,
     /// When a wish was first seen to be lost or gone, and how many NOTIFYs it had then.
     lost: BTreeMap<u64, (Time, u64)>,
@@ -260,8 +260,14 @@ impl World {
         remote.resume(self.now);
         (self.remote, self.started, self.ticks, self.doomed) = (Some(remote), self.now, None, false);
         self.lost.clear();
-        self.programs.clear();
         self.handle(Input::Tick);
+        // Programs find what they had; what they took back may have come back, if that was lost on its way to the store.
+        let rows = self.rows();
+        self.programs = rows.into_iter().filter(|row| !row.configured).map(|row| row.id).collect();
+        while self.programs.len() > if self.leaving { 0 } else { 2 } {
+            let id = self.programs.remove(0);
+            self.command(RemoteCommand::Remove(id));
+        }
         for number in 0..COUNT {
             let at = self.now + self.random.duration(SECOND * 2);
             self.push(at, Event::Heard(self.life, number));

@@ -125,6 +125,8 @@ fn an_id_names_a_publication() {
     }
     next.remote.resume(next.now);
     next.export(record(Some("desk"), text("four")));
+    // The other owner's, which nobody had answered, is said again as well.
+    next.sent.retain(|sent| sent.contains("SIP-If-Match"));
     assert_eq!(header(&next.answer("200 OK", "SIP-ETag: c\r\nExpires: 900\r\n"), "SIP-If-Match"), "b");
 }
 
@@ -214,4 +216,74 @@ fn everything_is_counted() {
     let RemoteAnswer::Totals(totals) = bench.command(RemoteCommand::Totals) else { panic!("numbers") };
     let ended = totals.iter().find(|one| one.name == "remote_subscriptions_ended_total").unwrap();
     assert_eq!(ended.value, 1);
+}
+
+/// PU-04, PU-10: what a program publishes goes on after a restart by itself, under its number, by the tag that the other
+/// server has given; and what it has removed does not come back.
+#[test]
+fn what_programs_publish_outlives_a_restart() {
+    let mut bench = Bench::new(|_| {});
+    let number = bench.export(record(None, text("one"))).number.unwrap();
+    bench.answer("200 OK", "SIP-ETag: a\r\nExpires: 900\r\n");
+    let gone = bench.export(record(None, text("two"))).number.unwrap();
+    bench.answer("200 OK", "SIP-ETag: b\r\nExpires: 900\r\n");
+    bench.command(RemoteCommand::Withdraw(gone));
+    bench.answer("200 OK", "SIP-ETag: c\r\nExpires: 0\r\n");
+    bench.command(RemoteCommand::Modify { number, content: Some(text("three")), expires: Some(SECOND * 600) });
+    bench.answer("200 OK", "SIP-ETag: d\r\nExpires: 600\r\n");
+
+    let mut next = Bench::new(|_| {});
+    next.now = START + SECOND * 10;
+    for (key, saved) in bench.saved {
+        next.saved.insert(key, saved.clone());
+        assert!(next.remote.restore(next.now, saved));
+    }
+    next.remote.resume(next.now);
+    let there = next.exported(number);
+    assert_eq!((there.state, there.entity_tag.as_deref()), ("active", Some(&b"d"[..])));
+    assert_eq!(next.command(RemoteCommand::Publication(gone)), RemoteAnswer::Unknown);
+    assert_ne!(next.export(record(None, text("four"))).number, Some(number));
+    next.sent.clear();
+    next.command(RemoteCommand::Modify { number, content: Some(text("five")), expires: None });
+    let changed = next.answer("200 OK", "SIP-ETag: e\r\nExpires: 600\r\n");
+    assert!(changed.contains("five"), "{changed}");
+    assert_eq!((header(&changed, "SIP-If-Match"), header(&changed, "Expires")), ("d", "600"));
+}
+
+/// QS-01, PU-04: so does what a program watches, in its dialog; what belongs to a listener does not.
+#[test]
+fn what_programs_watch_outlives_a_restart() {
+    let mut bench = Bench::new(|_| {});
+    let kept = RemoteWish {
+        headers: vec![("X-Why".into(), "because".into())],
+        expires: Some(SECOND * 900),
+        ..wish(Some("sip:crm@office.example"))
+    };
+    let number = bench.subscribe(kept.clone());
+    let subscribe = bench.answer("200 OK", "Expires: 900\r\n");
+    let heard = RemoteCommand::Subscribe(Box::new(wish(Some("sip:other@office.example"))));
+    bench.command(RemoteCommand::For { listener: 7, command: Box::new(heard) });
+    bench.answer("200 OK", "Expires: 900\r\n");
+    let ended = bench.subscribe(kept.clone());
+    bench.command(RemoteCommand::Remove(ended));
+
+    let mut next = Bench::new(|_| {});
+    next.now = START + SECOND * 10;
+    for saved in bench.saved.into_values() {
+        assert!(next.remote.restore(next.now, saved));
+    }
+    next.remote.resume(next.now);
+    let row = next.row(number);
+    assert_eq!((&row.wish, &*row.call_id, row.shared), (&kept, header(&subscribe, "Call-ID"), 1));
+    let RemoteAnswer::Subscriptions(all, None) = next.command(RemoteCommand::List { from: 0, most: 9 }) else {
+        panic!("there are few")
+    };
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(next.subscribe(kept) > number, "numbers are not given twice");
+    // Nonsense in the store is dropped, whatever it says.
+    for length in 0..40 {
+        let bytes = vec![1; length].into();
+        let nonsense = Record::Standing { key: u32::MAX, until: Time::NEVER, bytes };
+        assert!(!Bench::new(|_| {}).remote.restore(START, nonsense));
+    }
 }
