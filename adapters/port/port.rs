@@ -190,6 +190,19 @@ impl Port {
         answer
     }
 
+    /// Whether the mirror has everything that the shards got back from the store. Before that readers would take what
+    /// is not there yet for nothing.
+    pub async fn restored(&self) -> Result<bool, Busy> {
+        for shard in 0..self.shards() {
+            match self.ask(shard, Command::Restored).await? {
+                Answer::Restored(true) => {}
+                Answer::Restored(false) => return Ok(false),
+                _ => return Err(Busy::Gone),
+            }
+        }
+        Ok(true)
+    }
+
     /// Why the lamp of a canonical address is lit.
     pub async fn explain(&self, resource: &str) -> Result<Explanation, Busy> {
         match self.ask(self.owner(resource), Command::Explain { resource: resource.into() }).await? {

@@ -19,7 +19,7 @@ pub(crate) const MOST_AHEAD: Duration = Duration::from_secs(64);
 
 /// After a restart so many resources that came back are looked at so often, to tell the mirror of them: all at once
 /// would take as much memory as the resources themselves, and hold up what comes in.
-const TELL: (Duration, usize) = (Duration::from_millis(1), 128);
+const TELL: (Duration, usize) = (Duration::from_millis(1), 512);
 
 /// How late the history is saved.
 const LATE: Duration = Duration::from_secs(30);
@@ -251,6 +251,11 @@ impl Bus {
         }
         self.resuming = false;
         self.untold = Some((0..self.resources.len() as u32, now));
+    }
+
+    /// Whether the mirror has been told of everything that came back.
+    pub fn has_told_restored(&self) -> bool {
+        self.untold.is_none()
     }
 
     /// Tells the mirror of the next resources that came back from the store and have not changed since.

@@ -251,6 +251,10 @@ pub fn start(settings: RunSettings) -> Result<Running, StartError> {
     let admin = admin(&counters, &streams, Arc::clone(&desk), keeper.as_ref().map(store::Keeper::monitor), reload);
     let web_port = port.clone();
     let serving = runtime.spawn(async move {
+        // Until then clients wait for their connection to be accepted.
+        while web_port.restored().await == Ok(false) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let result = match tokio::net::TcpListener::from_std(web_socket) {
             Ok(socket) => web::serve(web_config, web_port, admin, socket, stopping).await,
             Err(error) => Err(error.into()),

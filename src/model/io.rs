@@ -156,6 +156,8 @@ pub enum Command {
         /// Whose publications are left out.
         except: Arc<[IpNet]>,
     },
+    /// Whether everything that came back from the store has been told.
+    Restored,
     /// For the machine that talks to other servers; shards have no answer.
     Remote(RemoteCommand),
 }
@@ -180,6 +182,8 @@ pub enum Answer {
     Traced,
     /// To [`Command::Own`].
     Own(OwnState),
+    /// To [`Command::Restored`].
+    Restored(bool),
     /// To [`Command::Remote`].
     Remote(RemoteAnswer),
 }

@@ -333,6 +333,7 @@ impl Shard {
             Command::Own { resource, package, except } => {
                 Answer::Own(OwnState(self.bus.own(now, &resource, package, &except)))
             }
+            Command::Restored => Answer::Restored(self.bus.has_told_restored()),
             // It is for the machine beside the shards.
             Command::Remote(_) => Answer::Remote(RemoteAnswer::Unknown),
             Command::Trace { resource, on } => {

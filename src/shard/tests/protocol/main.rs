@@ -150,7 +150,7 @@ impl Gateway {
                     | Command::Watchers { resource: Some(resource), .. } => {
                         Slot::of(resource).shard(self.config.shards)
                     }
-                    Command::Watchers { resource: None, .. } | Command::Remote(_) => 0,
+                    Command::Watchers { resource: None, .. } | Command::Restored | Command::Remote(_) => 0,
                 };
                 self.hand(usize::from(owner), Input::Command { ticket, command }, &mut sent);
             }

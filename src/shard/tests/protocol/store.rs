@@ -669,7 +669,7 @@ fn the_history_survives_a_restart() {
 /// DI-08: adapters learn of everything that came back, a part at a time; of what has changed meanwhile they learn that.
 #[test]
 fn adapters_are_told_of_a_large_store_bit_by_bit() {
-    const LINES: u64 = 1000;
+    const LINES: u64 = 2000;
     let mut gateway = Gateway::stored();
     gateway.published(1, "", &dialog("a", "early"));
     let is_publication = |record: &Record| matches!(record, Record::Publication(_));
@@ -684,10 +684,13 @@ fn adapters_are_told_of_a_large_store_bit_by_bit() {
     gateway.changes.clear();
     gateway.restart(SECOND);
     assert!(gateway.changes.len() < LINES as usize / 2, "not at once: {}", gateway.changes.len());
+    let restored = |gateway: &mut Gateway| matches!(gateway.command(Command::Restored), Some(Answer::Restored(true)));
+    assert!(!restored(&mut gateway), "the web side has to wait");
     let known: BTreeSet<_> = gateway.changes.iter().map(|change| change.resource.clone()).collect();
     let unknown = (0..LINES).find(|number| !known.contains(&*format!("sip:{number}@example.com"))).unwrap();
     gateway.udp(OTHER, &of(&unknown.to_string(), &publish(2, "", &dialog("b", "confirmed"))));
     gateway.wait(SECOND);
+    assert!(restored(&mut gateway));
     let dialogs = gateway.config.packages.find(b"dialog").unwrap();
     let mut told: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for change in gateway.changes.iter().filter(|change| change.package == dialogs) {
