@@ -119,6 +119,8 @@ pub struct Remote {
     waiting: VecDeque<Task>,
     next_ask: u64,
     saves: u64,
+    /// Bodies that made no sense.
+    bad_bodies: u64,
     /// Dialogs from before a restart that nobody has wanted since, and when their leases end.
     restored: BTreeMap<SubscriptionId, Time>,
     /// When the next of those that are wanted is refreshed.
@@ -155,6 +157,7 @@ impl Remote {
             waiting: VecDeque::new(),
             next_ask: 1,
             saves: 0,
+            bad_bodies: 0,
             restored: BTreeMap::new(),
             renewal: now,
             resumed: false,

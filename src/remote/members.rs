@@ -253,6 +253,7 @@ impl Remote {
         {
             let list = line.list.get_or_insert_default();
             (list.at, list.problem) = (now, Some(problem));
+            self.bad_bodies += 1;
         }
         self.prolong(now, id);
     }

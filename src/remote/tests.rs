@@ -425,6 +425,58 @@ fn wishes_are_looked_at() {
     assert_eq!(bench.command(command), RemoteAnswer::Full);
 }
 
+/// DI-03: what the configuration asks for goes out by the proxy of everything; what programs ask for of ours does not.
+#[test]
+fn ours_goes_out_where_the_configuration_says_so() {
+    let ours = || RemoteWish { outbound_proxy: None, ..wish(None) };
+    let started = |change: &dyn Fn(&mut Settings)| {
+        let mut bench = Bench::new(|settings| {
+            settings.watches = vec![Watched { wish: ours(), local: None, domain: None }];
+            change(settings);
+        });
+        bench.remote.resume(START);
+        bench.handle(Input::Tick);
+        bench
+    };
+    let them = || format!("sip:{THEM};lr");
+    let ways: [&dyn Fn(&mut Settings); 3] = [
+        &|settings| settings.agent.proxy = Some(them().into()),
+        &|settings| _ = settings.agent.proxies.insert("dialog".into(), them().into()),
+        &|settings| settings.routes = vec![format!("<{}>", them()).into()],
+    ];
+    for way in ways {
+        let mut bench = started(way);
+        let request = bench.answer("200 OK", "Expires: 600\r\n");
+        bench.notify(&request, 1, "active;expires=600", &document(1, "full", &[("a", "early")]));
+        let row = bench.row(1);
+        assert_eq!((row.internal, row.state, row.local.as_deref()), (false, "active", Some(OURS)));
+        assert!(bench.published(Ok(1)).contains("early"));
+        let program = bench.subscribe(RemoteWish { subscriber: Some("sip:crm@example.com".into()), ..ours() });
+        assert!(bench.row(program).internal && bench.sent.is_empty());
+    }
+    let mut bench = started(&|_| {});
+    assert!(bench.row(1).internal && bench.sent.is_empty());
+}
+
+/// QS-12: what makes no sense is counted.
+#[test]
+fn bodies_that_make_no_sense_are_counted() {
+    let mut bench = Bench::new(|_| {});
+    let (id, request) = bench.active(wish(None));
+    let total = |bench: &mut Bench, name: &str| match bench.command(RemoteCommand::Totals) {
+        RemoteAnswer::Totals(all) => all.iter().find(|one| one.name == name).unwrap().value,
+        other => panic!("{other:?}"),
+    };
+    bench.notify(&request, 2, "active;expires=600", "garbage");
+    bench.receive("garbage");
+    assert!(bench.row(id).documents[0].problem.is_some());
+    assert_eq!(total(&mut bench, "remote_bad_bodies_total"), 1);
+    assert_eq!(total(&mut bench, "remote_messages_dropped_total"), 1);
+    assert_eq!(total(&mut bench, "remote_dialogs"), 1);
+    bench.notify(&request, 3, "terminated;reason=giveup", "");
+    assert_eq!((bench.row(id).state, total(&mut bench, "remote_dialogs")), ("retrying", 0));
+}
+
 /// PU-04: what a restart has found goes on, and is asked for everything; without a store everybody is told goodbye.
 #[test]
 fn a_restart_goes_on_in_the_same_dialog() {

@@ -38,6 +38,7 @@ impl Remote {
             failed_over,
             notified,
             refused: _,
+            dropped,
             refused_with,
             kept: _,
             hosts,
@@ -80,6 +81,10 @@ impl Remote {
             let name = format!("remote_notify_refused_total{{status=\"{status}\"}}");
             page.add(true, "NOTIFY requests refused.", name, count);
         }
+        let help = "Messages that cannot be read, and answers that nobody waits for.";
+        page.add(true, help, "remote_messages_dropped_total", dropped);
+        let help = "Bodies of NOTIFY requests that make no sense, and changed nothing.";
+        page.add(true, help, "remote_bad_bodies_total", self.bad_bodies);
         page.add(false, "Requests without an answer yet.", "remote_requests_in_flight", in_flight);
         page.add(false, "Requests that wait for their turn at a server.", "remote_requests_waiting", waiting);
         page.add(false, "Names of servers that are known.", "remote_hosts", hosts);

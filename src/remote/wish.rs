@@ -171,7 +171,11 @@ impl Remote {
             return Err(RemoteAnswer::Full);
         }
         let ours = self.config.addresses.parse(&wish.resource).ok();
-        let elsewhere = local.is_some() || wish.target.is_some() || wish.outbound_proxy.is_some();
+        // What the configuration asks for is never what is here already: any way out counts.
+        let event = self.config.packages.get(wish.package).name();
+        let leads_out = self.settings.agent.proxy_for(None, event).is_some() || !self.settings.routes.is_empty();
+        let elsewhere =
+            local.is_some() || wish.target.is_some() || wish.outbound_proxy.is_some() || configured && leads_out;
         let line = match ours {
             Some(ours) if !elsewhere => {
                 wish.resource = ours.into();
@@ -304,6 +308,7 @@ impl Remote {
 
     pub(crate) fn retry(&mut self, now: Time, id: u64) -> RemoteAnswer {
         if let Some(line) = self.subs.get(&id).and_then(|sub| sub.line) {
+            self.agent.forgive(now, line);
             self.agent.retry(now, line, &mut self.told);
         }
         self.get(id)
@@ -434,6 +439,7 @@ impl Remote {
             self.ask_anew(now, id);
         }
         if damaged {
+            self.bad_bodies += 1;
             self.prolong(now, id);
         } else {
             self.put(id, Part::Notifier(fork));

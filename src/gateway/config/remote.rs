@@ -50,6 +50,9 @@ pub struct Remote {
     /// A subscription that failed is tried again after so long, an eighth more or less.
     #[serde(with = "humantime_serde")]
     pub retry: Duration,
+    /// A server that is silent, or cannot be connected to, is left alone for so long.
+    #[serde(with = "humantime_serde")]
+    pub shun: Duration,
     /// How long the last NOTIFY is waited for.
     #[serde(with = "humantime_serde")]
     pub farewell: Duration,
@@ -85,6 +88,7 @@ impl Default for Remote {
             renew_ahead: pace.ahead,
             renew_least: pace.least,
             retry: pace.retry,
+            shun: pace.shun,
             farewell: pace.farewell,
             spread: pace.spread,
             linger: Duration::from_secs(30),
@@ -93,6 +97,13 @@ impl Default for Remote {
             subscribe: Vec::new(),
             publish: Vec::new(),
         }
+    }
+}
+
+impl Remote {
+    /// Whether every request has somewhere to go first.
+    fn leads_out(&self) -> bool {
+        !self.outbound_proxy.is_empty() || !self.routes.is_empty()
     }
 }
 
@@ -184,6 +195,7 @@ impl Settings {
         for (key, time) in [
             ("remote.default_expires", remote.default_expires),
             ("remote.retry", remote.retry),
+            ("remote.shun", remote.shun),
             ("remote.farewell", remote.farewell),
         ] {
             problems.times(key, time, seconds(1)..=seconds(7 * 24 * 3600));
@@ -213,7 +225,10 @@ impl Settings {
                 problems.add(&key, format!("there is no package `{}`", one.package), "package = \"dialog\"");
             }
             let addresses = self.addresses();
+            let mut has_way_out = !one.target.is_empty() || !one.outbound_proxy.is_empty() || remote.leads_out();
             if let Some(package) = find(&packages, &one.package) {
+                let event = packages.get(package).name().split(';').next().unwrap_or_default();
+                has_way_out |= remote.outbound_proxies.contains_key(event);
                 let formats = packages.get(package).formats();
                 let unknown =
                     |name: &&String| formats.iter().all(|format| !format.content_type.eq_ignore_ascii_case(name));
@@ -232,7 +247,7 @@ impl Settings {
                     let hint = "say which of our domains its members have: as = \"*@office.example\"";
                     problems.add(&key, format!("`{}` is no domain of ours", one.local), hint);
                 }
-                if one.target.is_empty() && one.outbound_proxy.is_empty() && addresses.parse(&one.resource).is_ok() {
+                if !has_way_out && addresses.parse(&one.resource).is_ok() {
                     let hint = "say where: outbound_proxy = \"sip:pbx.example\"";
                     problems.add(&key, format!("`{}` is ours, and there is nobody else to ask", one.resource), hint);
                 }
@@ -242,7 +257,7 @@ impl Settings {
             if addresses.parse(local).is_err() {
                 let what = format!("`{local}` is no address of ours, so that nobody could see it");
                 problems.add(&key, what, "say which of ours it stands for: as = \"200@office.example\"");
-            } else if one.local.is_empty() && one.target.is_empty() && one.outbound_proxy.is_empty() {
+            } else if one.local.is_empty() && !has_way_out {
                 let hint = "say where: outbound_proxy = \"sip:pbx.example\"";
                 problems.add(&key, format!("`{local}` is ours, and there is nobody else to ask"), hint);
             }
@@ -320,6 +335,7 @@ impl Settings {
                 retry: remote.retry,
                 ahead: remote.renew_ahead,
                 least: remote.renew_least,
+                shun: remote.shun,
                 farewell: remote.farewell,
                 spread: remote.spread,
                 ..client::Pace::default()

@@ -123,6 +123,29 @@ fn open_listener_without_a_rule_is_refused() {
     assert_eq!(problems("[sip]\nlisten = [\"tcp:[::1]:5060\"]\n", &[]), "");
 }
 
+/// DI-03: an address of ours may be asked for elsewhere where there is a way out.
+#[test]
+fn ours_is_asked_for_where_there_is_a_way_out() {
+    for list in [false, true] {
+        let base = format!(
+            "domains = [\"a.example\"]\n[remote]\nenabled = true\n\
+             subscribe = [{{ resource = \"sip:1@a.example\", package = \"dialog;sla\", list = {list} }}]\n"
+        );
+        let told = problems(&base, &[]);
+        let ours = "remote.subscribe[0]: `sip:1@a.example` is ours, and there is nobody else to ask";
+        assert!(told.contains(ours), "{told}");
+        let elsewhere = "remote.outbound_proxies={ presence = \"sip:pbx.example\" }";
+        assert!(problems(&base, &[elsewhere]).contains(ours));
+        for way in [
+            "remote.outbound_proxy=\"sip:pbx.example\"",
+            "remote.outbound_proxies={ dialog = \"sip:pbx.example\" }",
+            "remote.routes=[\"<sip:pbx.example;lr>\"]",
+        ] {
+            assert_eq!(problems(&base, &[way]), "", "{way}");
+        }
+    }
+}
+
 #[test]
 fn open_web_side_is_refused() {
     let told = problems("[web]\nlisten = \"0.0.0.0:8088\"\n", &[]);

@@ -280,6 +280,15 @@ impl Agent {
         self.finish(now, out);
     }
 
+    /// The server of a subscription is to be tried even though it was silent or not there. What it asked for itself by
+    /// Retry-After holds.
+    pub fn forgive(&mut self, now: Time, id: SubscriptionId) {
+        let hop = self.kept.get(id.0).and_then(|kept| kept.it.hop(&self.settings));
+        for target in hop.map(|hop| self.hosts.known(now, &hop)).unwrap_or_default() {
+            self.servers.forgive(target);
+        }
+    }
+
     /// Asks for another lease from now on, and tries or refreshes at once. All users share it.
     pub fn renew(&mut self, now: Time, id: SubscriptionId, lease: Duration, out: &mut Vec<Output>) {
         self.subscription_acts(now, id.0, out, |it, turn| {
@@ -858,6 +867,7 @@ impl Agent {
             Ok(good) => good,
             Err(reject) => {
                 // Nothing to remember: a retransmission is refused again.
+                self.totals.dropped += 1;
                 if let (Some(status), Some(message)) = (reject.status, reject.message) {
                     out.extend(self.answer(flow, message, status).map(|bytes| Output::Send { flow, bytes }));
                 }
@@ -881,12 +891,15 @@ impl Agent {
         known: &Essentials<'_>,
         out: &mut Vec<Output>,
     ) {
-        let Some(branch) = known.via.branch().and_then(Branch::read) else { return };
-        let Some(place) = self.sent.at(branch.index) else { return };
-        let Some(sent) = self.sent.get_mut(place) else { return };
-        if sent.key != branch.key || sent.method.as_bytes() != known.cseq_method {
+        let branch = known.via.branch().and_then(Branch::read);
+        let place = branch.and_then(|branch| self.sent.at(branch.index));
+        let ours = |sent: &&mut Sent| {
+            branch.is_some_and(|branch| branch.key == sent.key) && sent.method.as_bytes() == known.cseq_method
+        };
+        let Some((place, sent)) = place.and_then(|place| Some((place, self.sent.get_mut(place).filter(ours)?))) else {
+            self.totals.dropped += 1;
             return;
-        }
+        };
         self.servers.heard(now, sent.target);
         if status < 200 {
             sent.transaction.provisional(now, self.settings.timers);

@@ -328,6 +328,8 @@ pub struct Totals {
     pub notified: u64,
     /// NOTIFYs that were refused.
     pub refused: u64,
+    /// Messages that cannot be read, and answers that nobody waits for.
+    pub dropped: u64,
     /// Subscriptions, forks and publications that are kept.
     pub kept: usize,
     /// Names of servers whose addresses are remembered or asked for.

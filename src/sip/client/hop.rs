@@ -97,6 +97,15 @@ impl Hosts {
         self.all.len()
     }
 
+    /// The addresses of a name, as far as they are known.
+    pub fn known(&self, now: Time, hop: &Hop) -> Targets {
+        let known = self.all.get(hop).filter(|host| host.until > now);
+        hop.literal().map_or_else(
+            || known.map(|host| host.targets.clone()).unwrap_or_default(),
+            |one| [one].into_iter().collect(),
+        )
+    }
+
     /// The addresses of a name, for somebody who waits if they are not known.
     pub fn find(&mut self, now: Time, hop: &Hop, key: Key) -> Lookup {
         if let Some(target) = hop.literal() {
@@ -139,6 +148,8 @@ pub struct Shunned {
     pub until: Time,
     /// The status that stands for why: 503 (it said so, or could not be connected to) or 408 (silence).
     pub status: u16,
+    /// It said so.
+    pub asked: bool,
 }
 
 /// One server.
@@ -216,14 +227,21 @@ impl Servers {
     pub fn heard(&mut self, now: Time, target: Target) {
         if let Some(server) = self.all.get_mut(&target) {
             server.heard = now;
-            server.shunned = server.shunned.filter(|shunned| shunned.status == 503 && shunned.until > now);
+            server.shunned = server.shunned.filter(|shunned| shunned.asked && shunned.until > now);
+        }
+    }
+
+    /// It may be bothered again, unless it asked for rest.
+    pub fn forgive(&mut self, target: Target) {
+        if let Some(server) = self.all.get_mut(&target) {
+            server.shunned = server.shunned.filter(|shunned| shunned.asked);
         }
     }
 
     /// The server asks to be left alone.
     pub fn asked_for_rest(&mut self, now: Time, target: Target, rest: Duration) {
         let until = now + rest.min(LONGEST_RETRY_AFTER);
-        self.all.entry(target).or_default().shunned = Some(Shunned { until, status: 503 });
+        self.all.entry(target).or_default().shunned = Some(Shunned { until, status: 503, asked: true });
     }
 
     /// A request sent at `started` got no answer, or could not be delivered. If nothing at all has come from there
@@ -231,7 +249,7 @@ impl Servers {
     pub fn failed(&mut self, now: Time, target: Target, started: Time, status: u16, rest: Duration) {
         let server = self.all.entry(target).or_default();
         if status != 408 || server.heard <= started {
-            server.shunned = Some(Shunned { until: now + rest, status });
+            server.shunned = Some(Shunned { until: now + rest, status, asked: false });
         }
     }
 

@@ -266,7 +266,8 @@ impl Subscription {
 
     /// Whether there is another side.
     pub fn has_dialog(&self) -> bool {
-        self.dialog.remote.is_some()
+        let ended = matches!(self.phase, Phase::Waiting { .. } | Phase::Stopped | Phase::Over);
+        self.dialog.remote.is_some() && !ended
     }
 
     /// Whether its user still wants it.

@@ -308,3 +308,36 @@ fn what_has_not_been_sent_ends_without_a_word() {
         0.0 ! withdrawn
     "#]]);
 }
+
+/// Whoever asks by hand knows more than the silence of before; what a server has asked for holds.
+#[test]
+fn silence_is_forgiven_and_retry_after_is_not() {
+    let mut bench = Bench::new();
+    let id = bench.watch();
+    bench.wait(SECOND * 33);
+    assert_eq!(bench.agent.subscription(id).unwrap().cause, Some(Cause::Timeout));
+    let by_hand = |bench: &mut Bench| {
+        bench.tell(|agent, now, out| {
+            agent.forgive(now, id);
+            agent.retry(now, id, out);
+        });
+    };
+    bench.tell(|agent, now, out| agent.retry(now, id, out));
+    assert_eq!(bench.agent.subscription(id).unwrap().cause, Some(Cause::Shunned(408)));
+    by_hand(&mut bench);
+    assert_eq!(bench.requests.len(), 2);
+    bench.answer(503, "Retry-After: 50\n");
+    by_hand(&mut bench);
+    assert_eq!(bench.agent.subscription(id).unwrap().cause, Some(Cause::Shunned(503)));
+    assert_eq!(bench.requests.len(), 2);
+    // A name is looked up again if it is not known any more.
+    let mut bench = named();
+    let id = bench.watch();
+    resolve(&mut bench, 1, &[target(Transport::Udp, "127.0.0.3:5060")]);
+    bench.wait(SECOND * 33);
+    bench.tell(|agent, now, out| {
+        agent.forgive(now, id);
+        agent.retry(now, id, out);
+    });
+    assert_eq!(bench.requests.len(), 2);
+}
