@@ -25,7 +25,7 @@ pub struct Gateway {
 }
 
 /// A loopback address that no other story of this machine uses, so that the ports can be the usual ones.
-fn own_address() -> Ipv4Addr {
+pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let (process, story) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     Ipv4Addr::new(127, 64 | (process >> 8 & 0x3f) as u8, process as u8, story.try_into().expect("few stories"))

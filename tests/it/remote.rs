@@ -3,8 +3,8 @@
 use crate::api::ask;
 use crate::gateway::{Gateway, PATIENCE, directory};
 use crate::phone::{Message, Phone};
+use crate::server::Server;
 use serde_json::{Value, json};
-use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub const LINE: &str = "sip:1001@example.com";
@@ -71,13 +71,14 @@ fn what_is_published_here_is_seen_there() {
     until(&mut far, "that it is over", |notify| !notify.body.contains("confirmed</state>"));
 }
 
-/// DI-03, QS-13: a gateway asks another, and its own phones see it; nothing goes back to where it came from.
+/// DI-03, QS-13: a gateway asks the one behind the proxy of everything, and its own phones see it; nothing goes back to
+/// where it came from.
 #[test]
 fn what_is_known_there_is_seen_here() {
     let there = Gateway::start("");
     let here = talking(
         &there,
-        "subscribe = [{ resource = \"sip:1001@example.com\", package = \"dialog\", outbound_proxy = \"SERVER\" }]\n\
+        "outbound_proxy = \"SERVER\"\nsubscribe = [{ resource = \"sip:1001@example.com\", package = \"dialog\" }]\n\
          publish = [{ server = \"SERVER\", resources = [\"*\"], packages = [\"dialog\"] }]",
     );
     let mut watcher = Phone::udp(&here, "2000");
@@ -312,72 +313,6 @@ fn a_restart_goes_on() {
     row(&there, "/readyz", "is well", |_| true);
 }
 
-/// A server that grants every SUBSCRIBE and says what the test says.
-struct Notifier(UdpSocket);
-
-/// A subscription at it.
-struct Granted {
-    subscribe: Message,
-    cseq: u32,
-}
-
-impl Notifier {
-    fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(socket)
-    }
-
-    fn proxy(&self) -> String {
-        format!("sip:{}", self.0.local_addr().unwrap())
-    }
-
-    /// Grants the next SUBSCRIBE for this package.
-    fn grant(&self, event: &str) -> Granted {
-        let mut buffer = vec![0; 65536];
-        loop {
-            let (length, from) = self.0.recv_from(&mut buffer).expect("a SUBSCRIBE");
-            let subscribe = Message::read(std::str::from_utf8(&buffer[..length]).unwrap());
-            if !subscribe.start.starts_with("SUBSCRIBE ") || subscribe.header("Event") != event {
-                continue;
-            }
-            let copy = |name: &str| format!("{name}: {}\r\n", subscribe.header(name));
-            let answer = format!(
-                "SIP/2.0 200 OK\r\n{}{}To: {};tag=there\r\n{}{}Expires: 600\r\nContact: <{}>\r\nContent-Length: 0\r\n\r\n",
-                copy("Via"),
-                copy("From"),
-                subscribe.header("To"),
-                copy("Call-ID"),
-                copy("CSeq"),
-                self.proxy()
-            );
-            self.0.send_to(answer.as_bytes(), from).unwrap();
-            return Granted { subscribe, cseq: 0 };
-        }
-    }
-
-    fn notify(&self, granted: &mut Granted, content_type: &str, body: &str) {
-        granted.cseq += 1;
-        let (cseq, call) = (granted.cseq, &granted.subscribe);
-        let contact = call.header("Contact").trim_matches(['<', '>']);
-        let text = format!(
-            "NOTIFY {contact} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK{cseq}{}\r\nFrom: {};tag=there\r\nTo: {}\r\n\
-             Call-ID: {}\r\nCSeq: {cseq} NOTIFY\r\nEvent: {}\r\nSubscription-State: active;expires=600\r\n\
-             Contact: <{}>\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
-            self.0.local_addr().unwrap(),
-            call.header("Call-ID"),
-            call.header("To"),
-            call.header("From"),
-            call.header("Call-ID"),
-            call.header("Event"),
-            self.proxy(),
-            body.len()
-        );
-        let to = contact.rsplit('@').next().unwrap().split(';').next().unwrap();
-        self.0.send_to(text.as_bytes(), to).unwrap();
-    }
-}
-
 /// Calls of two members in one body of three parts.
 fn roll(version: u32, full: bool, members: &[(&str, &str)]) -> String {
     let mut resources = String::new();
@@ -402,21 +337,21 @@ fn roll(version: u32, full: bool, members: &[(&str, &str)]) -> String {
 /// QS-14: a list of another server lights the lamps of phones here, member by member, and the API tells it so.
 #[test]
 fn a_list_there_is_lamps_here() {
-    let there = Notifier::start();
+    let mut there = Server::start();
     let here = Gateway::start(&format!(
         "[remote]\nenabled = true\nsubscribe = [{{ resource = \"sip:all@pbx.example\", package = \"dialog\", list = true, \
          as = \"*@example.com\", outbound_proxy = \"{}\" }}]\n",
-        there.proxy()
+        there.uri()
     ));
-    let mut granted = there.grant("dialog");
-    assert!(granted.subscribe.header("Accept").contains("application/rlmi+xml"));
-    assert_eq!(granted.subscribe.header("Supported"), "eventlist");
+    let mut granted = there.grant(600);
+    assert!(granted.subscribe.message.header("Accept").contains("application/rlmi+xml"));
+    assert_eq!(granted.subscribe.message.header("Supported"), "eventlist");
     let kind = "multipart/related;type=\"application/rlmi+xml\";start=\"<roll@x>\";boundary=b";
     let mut phone = Phone::udp(&here, "2000");
     phone.subscribe(LINE, "dialog", 600);
-    there.notify(&mut granted, kind, &roll(0, true, &[("1001", "early"), ("1002", "confirmed")]));
+    assert_eq!(there.notify(&mut granted, kind, &roll(0, true, &[("1001", "early"), ("1002", "confirmed")])), 200);
     until(&mut phone, "ringing", says("early"));
-    there.notify(&mut granted, kind, &roll(1, false, &[("1001", "confirmed")]));
+    assert_eq!(there.notify(&mut granted, kind, &roll(1, false, &[("1001", "confirmed")])), 200);
     until(&mut phone, "confirmed", says("confirmed"));
     let told = row(&here, "/v1/subscriptions/1", "knows both", |row| row["list"]["version"] == 1);
     assert_eq!(told["list"]["members"].as_array().map(Vec::len), Some(2), "{told}");
@@ -436,7 +371,7 @@ fn a_list_there_is_lamps_here() {
     let sources = ask(&here, "GET", "/v1/explain/1002", &[], "").json().to_string();
     assert!(sources.contains("remote:all@pbx.example by"), "{sources}");
 
-    there.notify(&mut granted, kind, &roll(2, true, &[("1002", "confirmed")]));
+    assert_eq!(there.notify(&mut granted, kind, &roll(2, true, &[("1002", "confirmed")])), 200);
     until(&mut phone, "that it is over", |notify| !notify.body.contains("confirmed</state>"));
     row(&here, "/v1/subscriptions/1", "knows one", |row| row["list"]["members"].as_array().map(Vec::len) == Some(1));
 }
@@ -444,7 +379,7 @@ fn a_list_there_is_lamps_here() {
 /// QS-14: who watches there, shared lines and registrations of other servers are read, and shown under their kinds.
 #[test]
 fn other_kinds_of_state_are_read_there() {
-    let there = Notifier::start();
+    let mut there = Server::start();
     let here = Gateway::start("[remote]\nenabled = true\n");
     let documents = [
         (
@@ -476,20 +411,19 @@ fn other_kinds_of_state_are_read_there() {
         ),
     ];
     for (index, (event, kind, content_type, body, expected)) in documents.into_iter().enumerate() {
-        let wish = json!({ "resource": LINE, "package": event, "outbound_proxy": there.proxy() });
+        let wish = json!({ "resource": LINE, "package": event, "outbound_proxy": there.uri() });
         let created = ask(&here, "POST", "/v1/subscriptions", &[], &wish.to_string()).expect(201).json();
         assert_eq!((created["package"].as_str(), created["local"].as_str()), (Some(kind), Some(LINE)));
-        let mut granted = there.grant(event);
-        assert_eq!(granted.subscribe.header("Accept"), content_type);
-        there.notify(&mut granted, content_type, body);
+        let mut granted = there.grant(600);
+        assert_eq!(granted.subscribe.message.header("Accept"), content_type);
+        assert_eq!(there.notify(&mut granted, content_type, body), 200);
         let path = format!("/v1/subscriptions/{}", index + 1);
         let told = row(&here, &path, "knows", |row| row["documents"][0]["state"].to_string().contains(expected));
         assert_eq!(told["documents"][0]["problem"], Value::Null, "{told}");
         let known = row(&here, &format!("/v1/state/1001/{kind}"), "shows", |row| row.to_string().contains(expected));
         assert!(known["src"].as_str().is_some_and(|source| source.starts_with("remote:")), "{known}");
     }
-    let other =
-        json!({ "resource": LINE, "package": "reg", "outbound_proxy": there.proxy(), "accept": ["text/plain"] });
+    let other = json!({ "resource": LINE, "package": "reg", "outbound_proxy": there.uri(), "accept": ["text/plain"] });
     let refused = ask(&here, "POST", "/v1/subscriptions", &[], &other.to_string()).expect(422).json();
     assert_eq!(refused["errors"][0]["pointer"], "/accept", "{refused}");
     // They are for programs: a phone that asks us for them is told that we have none.
