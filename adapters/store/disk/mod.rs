@@ -39,8 +39,10 @@ pub(crate) const RECORDS: u64 = 1;
 /// So much is written to memory before it becomes a table.
 const MEMTABLE: u64 = 4 << 20;
 /// fjall keeps a journal until it has 64 MB; at this many bytes ours is emptied, so that it is no multiple of a small
-/// store. It takes some ten milliseconds, so it is not done often.
+/// store. Nothing is written meanwhile, so it is prepared: see [`Disk::may_empty_journal`].
 const JOURNAL: u64 = 32 << 20;
+/// At this many bytes it is emptied, prepared or not.
+const LONGEST_JOURNAL: u64 = 40 << 20;
 /// So many of these may wait for fjall's thread.
 const WAITING: usize = 2;
 /// After a fault there must be so much room before anything is promised again: for a table, and some journal. Else a
@@ -63,6 +65,8 @@ pub(crate) struct Disk {
     since_rotation: u64,
     /// Bytes written since the journal was emptied.
     in_journal: u64,
+    /// It is to be emptied as soon as fjall's thread has nothing to do.
+    emptying: bool,
 }
 
 struct Open {
@@ -145,6 +149,7 @@ impl Disk {
             batch,
             since_rotation: 0,
             in_journal: JOURNAL / 2,
+            emptying: false,
         })
     }
 
@@ -169,15 +174,36 @@ impl Disk {
         self.open.as_ref().ok_or_else(|| Fault::of(&self.home.data(), "write")(closed()))
     }
 
+    /// Whether the journal, which is long, may be emptied now. Nobody is answered while that is done: so the memtable
+    /// becomes a table before, in the background, and what is left is what came while fjall's thread was busy.
+    fn may_empty_journal(&mut self) -> Result<bool, Fault> {
+        if !std::mem::replace(&mut self.emptying, true) {
+            self.rotate()?;
+            return Ok(false);
+        }
+        let Open { records, database } = self.opened()?;
+        let is_busy = records.sealed_memtable_count() > 0 || database.active_compactions() > 0;
+        Ok(!is_busy || self.in_journal >= LONGEST_JOURNAL)
+    }
+
+    fn rotate(&mut self) -> Result<(), Fault> {
+        self.opened()?.rotate().map_err(|error| fault(&self.home.data(), "write", error))?;
+        self.since_rotation = 0;
+        Ok(())
+    }
+
     /// Makes tables of everything, and empties the journal, of which nothing is needed then. If fjall takes too long,
     /// it is left for later.
     fn empty_journal(&mut self) -> Result<(), Fault> {
+        let began = crate::keeper::clock();
         let data = self.home.data();
         self.in_journal = JOURNAL / 2;
+        self.emptying = false;
         let open = self.opened()?;
         open.rotate().map_err(|error| fault(&data, "write", error))?;
         open.wait(|records| records.sealed_memtable_count() > 0).map_err(|error| fault(&data, "write", error))?;
         self.since_rotation = 0;
+        let flushed = began.elapsed();
         // Only what tables say counts: they and the list of them are synced when they are made.
         let tree = &self.opened()?.records.tree;
         let all_in_tables = tree.get_highest_memtable_seqno().is_none() && tree.get_highest_persisted_seqno().is_some();
@@ -188,8 +214,10 @@ impl Disk {
         if let Some(path) = journals(&data)?.pop() {
             cut(&path, 0)?;
         }
+        let closed = began.elapsed();
         self.reopen()?;
         self.in_journal = 0;
+        tracing::debug!(?flushed, ?closed, took = ?began.elapsed(), "the journal is empty");
         Ok(())
     }
 
@@ -394,12 +422,10 @@ impl Backend for Disk {
 
     fn write(&mut self, puts: &[Put]) -> Result<(), Fault> {
         let data = self.home.data();
-        let open = self.opened()?;
-        if self.in_journal >= JOURNAL {
+        if self.in_journal >= JOURNAL && self.may_empty_journal()? {
             self.empty_journal()?;
         } else if self.since_rotation >= MEMTABLE {
-            open.rotate().map_err(|error| fault(&data, "write", error))?;
-            self.since_rotation = 0;
+            self.rotate()?;
         }
         let open = self.opened()?;
         let mut batch = open.database.batch().durability(Some(PersistMode::Buffer));
