@@ -1,7 +1,7 @@
 //! What is published to other servers.
 
 use super::publish::{Progress, write};
-use super::{AGAIN, Due, Remote, Task};
+use super::{AGAIN, Due, Remote, Task, soon};
 use lamplighter_model::remote::{Heard, RemotePublication};
 use lamplighter_model::{Answer, AnyState, Command, PackageId, RemoteAnswer, Time};
 use lamplighter_sip::client::{self, PublicationId, State};
@@ -11,8 +11,8 @@ use std::time::Duration;
 /// Pages of what rules publish are named from here on.
 const RULES: u64 = 1 << 62;
 
-/// What is not urgent is looked at at multiples of this.
-const TOGETHER: Duration = Duration::from_millis(250);
+/// No answer of a shard is older.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Which rule, whose state, which package.
 pub(crate) type ExportKey = (u8, Arc<str>, PackageId);
@@ -25,11 +25,14 @@ pub(crate) struct Export {
     dirty: bool,
     /// A question is waiting or under way.
     busy: bool,
+    /// What has ended leaves by then without anybody being told: it is to be looked at once more afterwards.
+    lingers: Option<Time>,
 }
 
 impl Remote {
     /// A state of ours has changed that rules want.
-    pub(crate) fn heard(&mut self, heard: &Heard) {
+    pub(crate) fn heard(&mut self, now: Time, heard: &Heard) {
+        let lingers = now + self.config.packages.get(heard.package).linger() + LATE;
         for rule in 0..self.settings.rules.len().min(super::MOST_RULES) {
             if heard.rules >> rule & 1 == 0 {
                 continue;
@@ -39,7 +42,7 @@ impl Remote {
                 continue;
             }
             let export = self.exports.entry(key.clone()).or_default();
-            export.dirty = true;
+            (export.dirty, export.lingers) = (true, Some(lingers));
             if !std::mem::replace(&mut export.busy, true) {
                 self.wait(Task::Export(key));
             }
@@ -47,13 +50,16 @@ impl Remote {
     }
 
     /// The server holds it for another while. Meanwhile our own sources may have fallen silent without a change that
-    /// anybody could hear, because others say the same. There is no hurry, and leases are renewed at any time: those of a
-    /// while are looked at together.
+    /// anybody could hear, because others say the same; and what had ended has left. There is no hurry, and leases are
+    /// renewed at any time: those of a while are looked at together.
     pub(crate) fn refreshed(&mut self, now: Time, id: PublicationId) {
         let Some(key) = self.published.get(&id) else { return };
-        let unit = TOGETHER.as_micros() as u64;
-        let at = Time::from_micros((now.as_micros() / unit).saturating_add(1).saturating_mul(unit));
-        self.due.insert((at, Due::Look(key.clone())));
+        let (rule, resource, _) = key;
+        let excepts = self.settings.rules.get(usize::from(*rule)).is_some_and(|rule| !rule.except.is_empty());
+        let lingers = || self.exports.get(key).is_some_and(|export| export.lingers.is_some());
+        if excepts || lingers() || self.is_hearsay(now, resource) {
+            self.due.insert((soon(now), Due::Look(key.clone())));
+        }
     }
 
     pub(crate) fn look(&mut self, key: ExportKey) {
@@ -88,6 +94,7 @@ impl Remote {
             return Some(Duration::ZERO);
         }
         export.busy = false;
+        export.lingers = export.lingers.filter(|until| now <= *until);
         if export.publication.is_none() {
             self.exports.remove(key);
         }
@@ -103,6 +110,9 @@ impl Remote {
             _ => resource.as_ref().into(),
         };
         let body = write(package, &there, state);
+        if let Some(id) = self.exports.get(key).and_then(|export| export.publication) {
+            return self.agent.update(now, id, body, &mut self.told);
+        }
         let record = client::Record {
             key: rule.server.clone(),
             publisher: rule.publisher.clone().or_else(|| Some(there.clone())),

@@ -2,7 +2,7 @@
 
 use super::members::OF;
 use super::wish::together;
-use super::{AGAIN, Due, Remote, Task};
+use super::{AGAIN, Due, Remote, Task, soon};
 use bytes::Bytes;
 use lamplighter_model::{
     Answer, Command, EntityTag, OwnedAction, OwnedContent, PackageId, PublishCommand, PublishError, PublishedLease,
@@ -21,6 +21,9 @@ const SOURCE: &str = "remote:";
 const UNTOLD: Duration = Duration::from_secs(64);
 /// A publication of the bus is renewed when the subscription's lease has moved by more than this.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// What other servers have said counts for so long after its end, since what has ended lingers.
+const PAST: Duration = Duration::from_secs(120);
 
 /// The publication of one notifier.
 #[derive(Debug)]
@@ -75,7 +78,26 @@ impl Remote {
             && let Some(package) = self.config.packages.find(one.package.as_bytes())
         {
             self.leftovers.insert((one.resource.clone(), package, one.source.clone()), false);
+            let until = self.hearsay.entry(one.resource.clone()).or_default();
+            *until = one.until.max(*until);
         }
+    }
+
+    /// The bus is told something about an address, which holds until then.
+    fn say(&mut self, now: Time, resource: &Arc<str>, until: Time) {
+        if let Some(known) = self.hearsay.get_mut(resource) {
+            *known = until.max(*known);
+            return;
+        }
+        if self.hearsay.len() == self.hearsay.capacity() {
+            self.hearsay.retain(|_, until| now <= *until + PAST);
+        }
+        self.hearsay.insert(resource.clone(), until);
+    }
+
+    /// Whether others than our own sources may have a say about this address, or had until a moment ago.
+    pub(crate) fn is_hearsay(&self, now: Time, resource: &Arc<str>) -> bool {
+        self.hearsay.get(resource).is_some_and(|until| now <= *until + PAST)
     }
 
     /// What the notifiers of a dialog said before a restart, and have not said again, leaves the bus.
@@ -183,20 +205,31 @@ impl Remote {
         }
     }
 
-    /// The lease of a subscription may have moved.
+    /// The lease of a subscription may have moved. There is no hurry to say so, and the NOTIFY that follows a renewal may
+    /// say it along with a new state: those of a while are told together.
     pub(crate) fn prolong(&mut self, now: Time, id: SubscriptionId) {
         let until = self.lease(now, id);
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let mut moved = Vec::new();
-        for (part, feed) in &mut line.feeds {
+        let mut moved = false;
+        for feed in line.feeds.values_mut() {
             if feed.tag.is_some() && feed.wants == Wants::Nothing && until > feed.until + SLACK {
                 feed.wants = Wants::Refresh;
-                if !std::mem::replace(&mut feed.busy, true) {
-                    moved.push(part.clone());
-                }
+                moved |= !feed.busy;
             }
         }
-        moved.into_iter().for_each(|part| self.wait(Task::Feed(id, part)));
+        if moved {
+            self.due.insert((soon(now), Due::Prolong(id)));
+        }
+    }
+
+    /// The bus is told of the lease, where it has not been told by now.
+    pub(crate) fn prolong_all(&mut self, id: SubscriptionId) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        for (part, feed) in &mut line.feeds {
+            if feed.wants == Wants::Refresh && !std::mem::replace(&mut feed.busy, true) {
+                self.waiting.push_back(Task::Feed(id, part.clone()));
+            }
+        }
     }
 
     /// What a notifier said leaves the bus.
@@ -264,6 +297,9 @@ impl Remote {
             from: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let resource = feed.resource.clone();
+        if !withdraws {
+            self.say(now, &resource, now + lease);
+        }
         if said {
             self.leftovers.remove(&leftover);
         }

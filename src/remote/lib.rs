@@ -30,6 +30,7 @@ pub use wish::is_uri;
 use export::{Export, ExportKey};
 use feed::{Feed, Flies, Leftover, Part};
 use keep::Kept;
+use lamplighter_model::hash::Map;
 use lamplighter_model::{
     Answer, Command, Config, Flow, Input, Outbox, Output, Record, RemoteAnswer, RemoteCommand, Seed, Time,
 };
@@ -53,6 +54,8 @@ const PACE: Duration = Duration::from_millis(10);
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// but never closer than this.
 const HURRY: Duration = Duration::from_millis(1);
+/// What is not urgent is done at multiples of this.
+const TOGETHER: Duration = Duration::from_millis(250);
 
 /// Something to do at a time.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -71,6 +74,8 @@ enum Due {
     Unconfirmed(SubscriptionId),
     /// Whoever wanted something before a restart has had time to say so again.
     Claimed,
+    /// The lease of this dialog's subscription has moved, and the bus is to know it.
+    Prolong(SubscriptionId),
     /// The shard may be asked again.
     Ask(Task),
     /// Whether this is still what our own sources say is to be asked for.
@@ -102,6 +107,8 @@ pub struct Remote {
     orphans: BTreeMap<(SubscriptionId, Part), Feed>,
     /// What is on the bus from before a restart, and nobody has said again since.
     leftovers: BTreeMap<Leftover, Flies>,
+    /// Addresses about which the bus has heard from other servers, through us, and until when that holds at most.
+    hearsay: Map<Arc<str>, Time>,
     exports: BTreeMap<ExportKey, Export>,
     published: BTreeMap<PublicationId, ExportKey>,
     own: BTreeMap<u64, Own>,
@@ -142,6 +149,7 @@ impl Remote {
             lines: BTreeMap::new(),
             orphans: BTreeMap::new(),
             leftovers: BTreeMap::new(),
+            hearsay: Map::with_hasher(seed),
             exports: BTreeMap::new(),
             published: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -236,7 +244,7 @@ impl Remote {
                 out.outputs.push(Output::Answer { ticket, answer: Answer::Remote(answer) });
             }
             Input::Asked { number, answer } => self.answered(now, number, answer),
-            Input::Heard(all) if !self.stopping => all.iter().for_each(|one| self.heard(one)),
+            Input::Heard(all) if !self.stopping => all.iter().for_each(|one| self.heard(now, one)),
             Input::Stop => self.stop(now),
             // Servers and rules change with a restart; packages and addresses at once.
             Input::Config(config) => self.config = config,
@@ -402,6 +410,7 @@ impl Remote {
                 Due::Forget(number) => self.forget_own(number),
                 Due::Unconfirmed(id) => self.discard(id),
                 Due::Claimed => self.discard_unclaimed(),
+                Due::Prolong(id) => self.prolong_all(id),
                 Due::Ask(task) => self.waiting.push_back(task),
                 Due::Look(key) => self.look(key),
             }
@@ -439,6 +448,12 @@ impl Remote {
             None => {}
         }
     }
+}
+
+/// The next time at which what is not urgent is done.
+fn soon(now: Time) -> Time {
+    let unit = TOGETHER.as_micros() as u64;
+    Time::from_micros((now.as_micros() / unit).saturating_add(1).saturating_mul(unit))
 }
 
 fn send(out: &mut Outbox, flow: Flow, bytes: &[u8]) {

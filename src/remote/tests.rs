@@ -293,7 +293,8 @@ fn the_bus_is_told() {
     // The lease follows that of the subscription.
     bench.pass(SECOND * 540);
     bench.answer("200 OK", "Expires: 600\r\n");
-    assert_eq!(bench.published(Err(PublishError::NotStored)), "refresh 600");
+    bench.pass(TOGETHER);
+    assert_eq!(bench.published(Err(PublishError::NotStored)), "refresh 599");
     bench.pass(SECOND * 2);
     assert!(bench.published(Ok(3)).starts_with("put remote:"), "the whole state after a refusal");
 
@@ -364,6 +365,38 @@ fn our_own_state_is_published() {
     };
     assert_eq!((rows.len(), rows[0].state, rows[0].status), (1, "active", 200));
     assert_eq!(bench.saved.len(), 1);
+
+    // Where our own sources are the only ones, each change has been heard, and there is nothing to ask for again; where
+    // others may say the same, there is.
+    let renewed = |bench: &mut Bench, asks: usize| {
+        while bench.sent.is_empty() {
+            bench.pass(SECOND);
+        }
+        bench.sent.truncate(1);
+        bench.answer("200 OK", "SIP-ETag: two\r\nExpires: 600\r\n");
+        bench.pass(SECOND);
+        assert_eq!(bench.asks.len(), asks);
+        while !bench.asks.is_empty() {
+            answer(bench, Some(state("confirmed")));
+        }
+    };
+    renewed(&mut bench, 0);
+    let learned = lamplighter_model::record::PublicationRecord {
+        resource: OURS.into(),
+        package: "dialog".into(),
+        source: "remote:1001@example.com".into(),
+        entity_tag: EntityTag(1),
+        stamp: lamplighter_model::package::Stamp { at: bench.now, counter: 1, node: 0 },
+        until: bench.now + SECOND * 1000,
+        fact: Default::default(),
+        from: ([0, 0, 0, 0], 0).into(),
+    };
+    bench.remote.found(&Record::Publication(Box::new(learned)));
+    renewed(&mut bench, 1);
+    renewed(&mut bench, 1);
+    renewed(&mut bench, 0);
+    bench.remote.settings.rules[0].except = Arc::new(["192.0.2.0/24".parse().unwrap()]);
+    renewed(&mut bench, 1);
 
     bench.handle(Input::Heard(&heard));
     answer(&mut bench, None);

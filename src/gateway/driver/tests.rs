@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc as std_mpsc;
 
 /// Answers each datagram with its bytes, or hands it to the shard that its first byte names.
-struct Echo {
+struct Echo<const NAPS: bool> {
     through: bool,
     shard: u8,
     log: std_mpsc::SyncSender<String>,
@@ -14,7 +14,9 @@ struct Echo {
     fan_out: usize,
 }
 
-impl Machine for Echo {
+impl<const NAPS: bool> Machine for Echo<NAPS> {
+    const NAPS: bool = NAPS;
+
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox) {
         // Nobody reads all that a busy one says.
         let endless = self.fan_out > 64;
@@ -71,17 +73,21 @@ impl Sink for Nobody {
     }
 }
 
-struct Bench {
+struct Bench<const NAPS: bool> {
     inboxes: Vec<Arc<Inbox>>,
     counters: Arc<Counters>,
     address: SocketAddr,
     log: std_mpsc::Receiver<String>,
-    driver: Option<Box<dyn FnOnce() -> Driver<Echo> + Send>>,
+    driver: Option<Box<dyn FnOnce() -> Driver<Echo<NAPS>> + Send>>,
     _runtime: tokio::runtime::Runtime,
 }
 
+fn bench() -> Bench<false> {
+    bench_of()
+}
+
 /// The driver of shard 0 of two; nobody drives the other.
-fn bench() -> Bench {
+fn bench_of<const NAPS: bool>() -> Bench<NAPS> {
     let inboxes: Vec<_> = (0..2).map(|_| Arc::new(Inbox::new(2).unwrap())).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let streams = Streams::new(Arc::new(Nobody), Settings::default(), runtime.handle().clone());
@@ -113,7 +119,7 @@ fn bench() -> Bench {
     Bench { inboxes, counters, address, log, driver: Some(Box::new(driver)), _runtime: runtime }
 }
 
-impl Bench {
+impl<const NAPS: bool> Bench<NAPS> {
     fn run(&mut self) -> std::thread::JoinHandle<()> {
         let driver = self.driver.take().unwrap();
         std::thread::spawn(move || driver().run())
@@ -141,9 +147,8 @@ fn message(text: &'static str, remote: SocketAddr) -> Message {
     Message { flow: Flow::udp(0, remote), bytes: Bytes::from_static(text.as_bytes()), taken_in: Time::default() }
 }
 
-#[test]
-fn a_sleeping_shard_is_woken_by_sockets_rings_notices_and_its_deadline() {
-    let mut bench = bench();
+fn is_woken<const NAPS: bool>() {
+    let mut bench = bench_of::<NAPS>();
     let thread = bench.run();
     let peer = bench.peer();
     let mut buffer = [0; 100];
@@ -161,6 +166,16 @@ fn a_sleeping_shard_is_woken_by_sockets_rings_notices_and_its_deadline() {
     peer.send(b"0 later").unwrap();
     assert_eq!(bench.hear(), "tick 0");
     bench.stop(thread);
+}
+
+#[test]
+fn a_sleeping_shard_is_woken_by_sockets_rings_notices_and_its_deadline() {
+    is_woken::<false>();
+}
+
+#[test]
+fn one_that_naps_sees_it_afterwards() {
+    is_woken::<true>();
 }
 
 #[test]

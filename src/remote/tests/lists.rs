@@ -174,7 +174,8 @@ fn members_enter_the_bus() {
     // The lease of the members is that of the subscription, and its end is theirs.
     bench.pass(SECOND * 540);
     bench.answer("200 OK", "Expires: 600\r\n");
-    assert_eq!(bench.all_published(), ["refresh 600"]);
+    bench.pass(TOGETHER);
+    assert_eq!(bench.all_published(), ["refresh 599"]);
     bench.notify(&request, 5, "terminated;reason=noresource", "");
     assert_eq!(bench.all_published(), ["withdraw"]);
     assert!(bench.row(id).list.is_none());

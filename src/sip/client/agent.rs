@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_secs(4);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// The longest pause that a server can ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// What can be done at any time is done at multiples of this, so that the requests of a moment leave together, and their
+/// answers come together. Short enough that a peer gets no more at once than it can hold.
+const TOGETHER: Duration = Duration::from_millis(20);
 /// What we understand (RFC 3261 section 20.5).
 const ALLOW: &[u8] = b"NOTIFY, OPTIONS";
 /// The most dialogs that one subscription has beside its own.
@@ -90,6 +93,17 @@ impl Turn<'_> {
     pub fn part_of(&mut self, whole: Duration) -> Duration {
         let micros = u64::try_from(whole.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(((u128::from(self.number()) * u128::from(micros)) >> 64) as u64)
+    }
+
+    /// When something is done that is to be done after so long, and may be done a little later.
+    pub fn soon_after(&self, pause: Duration) -> Time {
+        let unit = TOGETHER.as_micros() as u64;
+        Time::from_micros((self.now + pause).as_micros().div_ceil(unit).saturating_mul(unit))
+    }
+
+    /// When a lease of this length, which begins now, is to be renewed.
+    pub fn renewal(&self, lease: Duration) -> Time {
+        self.soon_after(self.settings.pace.renew_after(lease))
     }
 
     /// When a failed subscription is tried again: after the configured time, an eighth more or less, so that those who

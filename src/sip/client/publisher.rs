@@ -129,7 +129,8 @@ impl Publication {
         (new.tag, new.until, new.version, new.redirected) = (Some(entity_tag), until, version, target);
         (new.call_id, new.local_tag, new.cseq, new.reserved) = (call_id, local_tag, reserved, reserved);
         let left = until.since(turn.now);
-        new.phase = Phase::Held { refresh_at: turn.now + turn.part_of(left - left / 8) };
+        let pause = turn.part_of(left - left / 8);
+        new.phase = Phase::Held { refresh_at: turn.soon_after(pause).min(until) };
         new
     }
 
@@ -308,7 +309,7 @@ impl Publication {
                 self.tag = Some(tag.into());
                 (self.failures, self.raises, self.redirections, self.cause) = (0, 0, 0, None);
                 self.until = turn.now + lease;
-                self.phase = Phase::Held { refresh_at: turn.now + turn.settings.pace.renew_after(lease) };
+                self.phase = Phase::Held { refresh_at: turn.renewal(lease) };
                 turn.save();
                 turn.report(Event::Published { id: self.id, lease, refreshed: asked == Asked::Refresh });
                 if self.dirty || !self.wanted {

@@ -196,7 +196,8 @@ impl Subscription {
         if spread.is_zero() {
             new.ask(turn);
         } else {
-            new.phase = Phase::Waiting { until: turn.now + turn.part_of(spread) };
+            let pause = turn.part_of(spread);
+            new.phase = Phase::Waiting { until: turn.soon_after(pause) };
         }
         new
     }
@@ -238,8 +239,8 @@ impl Subscription {
         (new.dialog.cseq, new.dialog.reserved) = (reserved, reserved);
         new.dialog.remote = Some(Remote { tag: remote_tag, target, routes });
         let left = until.since(turn.now);
-        let act_at = if left.is_zero() { until } else { turn.now + turn.part_of(left - left / 8) };
-        new.phase = Phase::Active { until, act_at };
+        let pause = turn.part_of(left - left / 8);
+        new.phase = Phase::Active { until, act_at: turn.soon_after(pause).min(until) };
         new
     }
 
@@ -250,7 +251,7 @@ impl Subscription {
         new.lease = self.lease;
         new.dialog = Dialog { remote: None, notified: None, version: None, since: turn.now, ..self.dialog.clone() };
         let until = turn.now + new.lease;
-        new.phase = Phase::Active { until, act_at: turn.now + turn.settings.pace.renew_after(new.lease) };
+        new.phase = Phase::Active { until, act_at: turn.renewal(new.lease) };
         new
     }
 
@@ -704,7 +705,7 @@ impl Subscription {
     }
 
     fn renewal(&self, until: Time, turn: &Turn<'_>) -> Time {
-        turn.now + turn.settings.pace.renew_after(until.since(turn.now))
+        turn.renewal(until.since(turn.now))
     }
 
     /// Begins anew where the user said.
