@@ -290,7 +290,8 @@ impl Agent {
     /// Tries once more now, even where there was a refusal for good; refreshes what stands, so that the notifier says
     /// everything again.
     pub fn retry(&mut self, now: Time, id: SubscriptionId, out: &mut Vec<Output>) {
-        self.subscription_acts(now, id.0, out, Subscription::retry);
+        let unsent = self.kept.get(id.0).is_some_and(Kept::is_unsent);
+        self.subscription_acts(now, id.0, out, |it, turn| it.retry(unsent, turn));
         self.finish(now, out);
     }
 
@@ -305,9 +306,10 @@ impl Agent {
 
     /// Asks for another lease from now on, and tries or refreshes at once. All users share it.
     pub fn renew(&mut self, now: Time, id: SubscriptionId, lease: Duration, out: &mut Vec<Output>) {
+        let unsent = self.kept.get(id.0).is_some_and(Kept::is_unsent);
         self.subscription_acts(now, id.0, out, |it, turn| {
             it.ask_for(lease, turn);
-            it.retry(turn);
+            it.retry(unsent, turn);
         });
         self.finish(now, out);
     }

@@ -181,6 +181,8 @@ pub struct Subscription {
     refusals: u8,
     /// The lease has been renewed in this process.
     renewed: bool,
+    /// Another refresh is wanted as soon as the request that is out has been answered.
+    once_more: bool,
     sent: u64,
     /// NOTIFYs accepted in this dialog.
     heard: u64,
@@ -223,6 +225,7 @@ impl Subscription {
             raises: 0,
             refusals: 0,
             renewed: false,
+            once_more: false,
             sent: 0,
             heard: 0,
             notifies: 0,
@@ -307,7 +310,8 @@ impl Subscription {
             Phase::Waiting { until } | Phase::Leaving { until } => Some(until),
             Phase::Active { until, act_at } => Some(act_at.min(until)),
             Phase::Refreshing { until } => Some(until),
-            Phase::Asking { .. } | Phase::Stopped | Phase::Over => None,
+            Phase::Asking { lease } => lease,
+            Phase::Stopped | Phase::Over => None,
         };
         [due, self.claim_by].into_iter().flatten().min()
     }
@@ -328,7 +332,9 @@ impl Subscription {
         match self.phase {
             Phase::Waiting { until } if turn.now >= until => self.ask(turn),
             Phase::Leaving { until } if turn.now >= until => self.end(turn),
-            Phase::Active { until, .. } | Phase::Refreshing { until } if turn.now >= until => {
+            Phase::Active { until, .. } | Phase::Refreshing { until } | Phase::Asking { lease: Some(until) }
+                if turn.now >= until =>
+            {
                 self.ask_again(Cause::Expired, None, turn);
             }
             Phase::Active { act_at, .. } if turn.now >= act_at && self.awaits_first() => {
@@ -362,7 +368,8 @@ impl Subscription {
     }
 
     /// The user wants another attempt now, whatever has been refused. One that stands is refreshed, for the whole state.
-    pub fn retry(&mut self, turn: &mut Turn<'_>) {
+    /// `unsent`: the request that is due has not been sent yet.
+    pub fn retry(&mut self, unsent: bool, turn: &mut Turn<'_>) {
         match self.phase {
             Phase::Stopped | Phase::Waiting { .. } => {
                 if self.phase == Phase::Stopped {
@@ -371,11 +378,23 @@ impl Subscription {
                 self.failures = 0;
                 self.ask(turn);
             }
-            Phase::Active { until, .. } if self.wanted && !self.awaits_first() => {
-                self.phase = Phase::Refreshing { until };
-                self.send(turn);
+            Phase::Active { .. } | Phase::Asking { .. } | Phase::Refreshing { .. } => {
+                self.once_more = !unsent;
+                self.refresh_once_more(turn);
             }
-            _ => {}
+            Phase::Leaving { .. } | Phase::Over => {}
+        }
+    }
+
+    /// What was wanted while a request was out is due when that is answered: it may have been sent before.
+    fn refresh_once_more(&mut self, turn: &mut Turn<'_>) {
+        if let Phase::Active { until, .. } = self.phase
+            && self.once_more
+            && self.wanted
+            && !self.awaits_first()
+        {
+            self.phase = Phase::Refreshing { until };
+            self.send(turn);
         }
     }
 
@@ -490,6 +509,7 @@ impl Subscription {
                 if !self.wanted {
                     self.take_leave(turn);
                 }
+                self.refresh_once_more(turn);
             }
             (Phase::Asking { .. } | Phase::Refreshing { .. }, _) if !self.wanted => self.end(turn),
             (Phase::Asking { .. } | Phase::Refreshing { .. }, 300..400) => {
@@ -673,6 +693,7 @@ impl Subscription {
             Phase::Refreshing { until: known } => self.phase = Phase::Refreshing { until: until.unwrap_or(known) },
             Phase::Waiting { .. } | Phase::Leaving { .. } | Phase::Stopped | Phase::Over => {}
         }
+        self.refresh_once_more(turn);
     }
 
     /// Takes tag, target and route set from a message of the other side. An answer has its routes in reverse. Gives
@@ -807,6 +828,7 @@ impl Subscription {
     }
 
     fn send(&mut self, turn: &mut Turn<'_>) {
+        self.once_more = false;
         self.dialog.cseq += 1;
         if self.dialog.cseq > self.dialog.reserved {
             self.dialog.reserved = self.dialog.cseq + BLOCK;

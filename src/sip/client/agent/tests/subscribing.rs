@@ -514,3 +514,67 @@ fn lists_are_asked_for_and_their_versions_followed() {
         bench.log.split("multipart/related ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
     assert_eq!(orders, ["First", "Next", "Gap", "Stale"]);
 }
+
+/// QS-07, QS-14: the request that is out may have been sent before what is wanted now: another one follows its answer.
+#[test]
+fn a_wish_during_a_refresh_is_not_lost() {
+    let mut bench = Bench::new();
+    let id = established(&mut bench);
+    for _ in 0..3 {
+        bench.tell(|agent, now, out| agent.retry(now, id, out));
+    }
+    bench.answer(200, "Expires: 600\n");
+    bench.tell(|agent, now, out| agent.renew(now, id, SECOND * 300, out));
+    bench.answer(200, "Expires: 600\n");
+    bench.answer(200, "Expires: 300\n");
+    // So it is before there is anything: the first NOTIFY is waited for.
+    let id = bench.watch_this(Watch { resource: "sip:103@office.example".into(), ..usual() });
+    bench.tell(|agent, now, out| agent.renew(now, id, SECOND * 900, out));
+    bench.answer(200, "Expires: 600\n");
+    bench.notify(1, "active", "");
+    bench.answer(200, "Expires: 900\n");
+    bench.notify(2, "active", "");
+    bench.check(expect![[r#"
+        0.0 > SUBSCRIBE A2 expires=600 in dialog to sip:srv@127.0.0.1:5060
+        0.0 ! subscribed for 600s
+        0.0 > SUBSCRIBE A3 expires=600 in dialog to sip:srv@127.0.0.1:5060
+        0.0 ! subscribed for 300s
+        0.0 > SUBSCRIBE A4 expires=300 in dialog to sip:srv@127.0.0.1:5060
+        0.0 ! subscribed for 300s
+        0.0 > SUBSCRIBE B1 expires=600
+        0.0 ! subscribed for 600s
+        0.0 > 200 to CSeq 1 NOTIFY
+        0.0 ! Active application/dialog-info+xml Unversioned 
+        0.0 > SUBSCRIBE B2 expires=900 in dialog to sip:srv@127.0.0.1:5060
+        0.0 ! subscribed for 900s
+        0.0 > 200 to CSeq 2 NOTIFY
+        0.0 ! Active application/dialog-info+xml Unversioned 
+    "#]]);
+}
+
+/// A NOTIFY has granted it, its answer is lost, and the lease is shorter than the wait for one.
+#[test]
+fn a_lease_ends_although_the_answer_is_waited_for() {
+    let mut bench = Bench::new();
+    let id = bench.watch();
+    bench.notify(1, "active;expires=3", "");
+    assert_eq!(state(&bench, id), "active, last 0");
+    bench.wait(SECOND * 4);
+    assert_eq!(state(&bench, id), "retrying, expired, last 0");
+    bench.answer(200, "Expires: 600\n");
+    bench.notify(1, "active;expires=600", "");
+    assert_eq!(state(&bench, id), "active, last 200");
+    bench.check(expect![[r#"
+        0.0 > SUBSCRIBE A1 expires=600
+        0.0 > 200 to CSeq 1 NOTIFY
+        0.0 ! Active application/dialog-info+xml Unversioned 
+        0.5 > SUBSCRIBE A1 expires=600 (again)
+        1.5 > SUBSCRIBE A1 expires=600 (again)
+        3.0 ! subscription lost: retrying, expired, again at 3
+        3.0 > SUBSCRIBE B1 expires=600
+        3.5 > SUBSCRIBE B1 expires=600 (again)
+        4.0 ! subscribed for 600s
+        4.0 > 200 to CSeq 1 NOTIFY
+        4.0 ! Active application/dialog-info+xml Unversioned 
+    "#]]);
+}
