@@ -1,15 +1,14 @@
 //! What programs have asked for over HTTP outlives a restart: it is in the store until they take it back. What belongs
 //! to somebody who listens ends with them, and is not kept.
 //!
-//! A record is a version, a kind, and a list of fields, each with its length. Packages are named, for their numbers
-//! change with the configuration.
+//! In their records packages are named, for their numbers change with the configuration.
 
 use super::Remote;
 use super::publish::Own;
 use bytes::Bytes;
 use lamplighter_model::{Record, RemoteContent, RemoteRecord, RemoteWish, Time};
 use lamplighter_sip::client::Body;
-use std::time::Duration;
+use lamplighter_sip::client::fields::{In, Out};
 
 /// Subscriptions have the records from here on, by their numbers; the agent's are below.
 const SUBSCRIPTIONS: u32 = 1 << 31;
@@ -18,7 +17,7 @@ const PUBLICATIONS: u32 = SUBSCRIPTIONS | 1 << 30;
 /// Numbers that are so far apart share a record. There are never so many at once, nor does one live so long.
 const APART: u64 = 1 << 30;
 /// The first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What the store has kept, before all of it is there.
 #[derive(Debug, Default)]
@@ -43,20 +42,20 @@ impl Remote {
         let Some(wish) = self.kept_wish(number) else { return };
         let RemoteWish { resource, subscriber, package, event_id, target, contact, .. } = wish;
         let RemoteWish { outbound_proxy, headers, expires, accept, list, owner, .. } = wish;
-        let mut out = Out::new(b's', number);
-        out.put(owner);
-        out.put(resource);
-        out.put(self.config.packages.get(*package).name());
+        let mut out = Out::new(VERSION, b's');
+        out.number(number);
+        out.text(owner);
+        out.text(resource);
+        out.text(self.config.packages.get(*package).name());
         for field in [subscriber, event_id, target, contact, outbound_proxy] {
             out.optional(field);
         }
-        out.lease(*expires);
+        out.duration(*expires);
         out.headers(headers);
-        out.number(accept.len() as u64);
-        accept.iter().for_each(|one| out.put(one));
+        out.list(accept, |out, one| out.text(one));
         out.number(u64::from(*list));
         let key = key(SUBSCRIPTIONS, number);
-        self.keep_record(Record::Standing { key, until: Time::NEVER, bytes: out.0.into() });
+        self.keep_record(Record::Standing { key, until: Time::NEVER, bytes: out.into_bytes().into() });
     }
 
     pub(crate) fn forget_subscription(&mut self, number: u64) {
@@ -68,20 +67,21 @@ impl Remote {
         let Some(Own { record, content_type, body, .. }) = self.own.get(&number).filter(|own| own.kept) else { return };
         let RemoteRecord { resource, publisher, package, id, target, outbound_proxy, .. } = record;
         let RemoteRecord { headers, expires, owner, .. } = record;
-        let mut out = Out::new(b'p', number);
-        out.put(owner);
-        out.put(resource);
-        out.put(self.config.packages.get(*package).name());
+        let mut out = Out::new(VERSION, b'p');
+        out.number(number);
+        out.text(owner);
+        out.text(resource);
+        out.text(self.config.packages.get(*package).name());
         for field in [publisher, id, target, outbound_proxy] {
             out.optional(field);
         }
-        out.lease(*expires);
-        out.put(content_type);
+        out.duration(*expires);
+        out.text(content_type);
         out.bytes(&body.bytes);
         out.number(body.version_at.map_or(u64::MAX, u64::from));
         out.headers(headers);
         let key = key(PUBLICATIONS, number);
-        self.keep_record(Record::Standing { key, until: Time::NEVER, bytes: out.0.into() });
+        self.keep_record(Record::Standing { key, until: Time::NEVER, bytes: out.into_bytes().into() });
     }
 
     pub(crate) fn forget_publication(&mut self, number: u64) {
@@ -103,7 +103,7 @@ impl Remote {
 
     fn read_kept(&mut self, record: u32, bytes: &Bytes) -> Option<()> {
         let [VERSION, kind, rest @ ..] = &bytes[..] else { return None };
-        let mut from = In(rest);
+        let mut from = In::new(rest);
         let number = from.number()?;
         let owner = from.text()?;
         let resource = from.text()?;
@@ -115,10 +115,9 @@ impl Remote {
                 let target = from.optional()?;
                 let contact = from.optional()?;
                 let outbound_proxy = from.optional()?;
-                let expires = from.lease()?;
+                let expires = from.duration()?;
                 let headers = from.headers()?;
-                let count = from.number()?;
-                let accept = (0..count).map(|_| from.text()).collect::<Option<_>>()?;
+                let accept = from.list(In::text)?;
                 let list = from.number()? != 0;
                 let wish = RemoteWish {
                     resource,
@@ -141,7 +140,7 @@ impl Remote {
                 let id = from.optional()?;
                 let target = from.optional()?;
                 let outbound_proxy = from.optional()?;
-                let expires = from.lease()?;
+                let expires = from.duration()?;
                 let content_type = from.text()?;
                 let bytes = Bytes::copy_from_slice(from.bytes()?);
                 let version_at = Some(from.number()?).filter(|at| *at != u64::MAX);
@@ -187,85 +186,5 @@ impl Remote {
                 self.mark_own_kept(number);
             }
         }
-    }
-}
-
-struct Out(Vec<u8>);
-
-impl Out {
-    fn new(kind: u8, number: u64) -> Self {
-        let mut new = Self(vec![VERSION, kind]);
-        new.number(number);
-        new
-    }
-
-    fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_be_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn put(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn optional(&mut self, text: &Option<Box<str>>) {
-        self.number(u64::from(text.is_some()));
-        if let Some(text) = text {
-            self.put(text);
-        }
-    }
-
-    /// In milliseconds; zero is none.
-    fn lease(&mut self, lease: Option<Duration>) {
-        self.number(lease.map_or(0, |lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX)));
-    }
-
-    fn headers(&mut self, headers: &[(Box<str>, Box<str>)]) {
-        self.number(headers.len() as u64);
-        for (name, value) in headers {
-            self.put(name);
-            self.put(value);
-        }
-    }
-}
-
-struct In<'a>(&'a [u8]);
-
-impl<'a> In<'a> {
-    fn number(&mut self) -> Option<u64> {
-        let (number, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u64::from_be_bytes(*number))
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn text(&mut self) -> Option<Box<str>> {
-        std::str::from_utf8(self.bytes()?).ok().map(Into::into)
-    }
-
-    fn optional(&mut self) -> Option<Option<Box<str>>> {
-        match self.number()? {
-            0 => Some(None),
-            _ => self.text().map(Some),
-        }
-    }
-
-    fn lease(&mut self) -> Option<Option<Duration>> {
-        Some(Some(Duration::from_millis(self.number()?)).filter(|lease| !lease.is_zero()))
-    }
-
-    fn headers(&mut self) -> Option<Vec<(Box<str>, Box<str>)>> {
-        let count = self.number()?;
-        (0..count).map(|_| Some((self.text()?, self.text()?))).collect()
     }
 }

@@ -3,13 +3,14 @@
 //! - `compose` writes requests, `transaction` repeats and gives up (RFC 3261 section 17.1.2), `hop` knows where they
 //!   go and which servers work (RFC 3263).
 //! - `subscriber` keeps one subscription alive (RFC 6665), `publisher` one publication (RFC 3903).
-//! - `standing` is what a restart needs of them.
+//! - `standing` is what a restart needs of them, `fields` how it is written.
 //! - [`Agent`] is a user agent made of these, as a pure machine: it is told the time and what arrived, and says what
 //!   to send and what it has learned.
 
 mod agent;
 mod compose;
 mod event;
+pub mod fields;
 mod hop;
 mod publisher;
 mod settings;

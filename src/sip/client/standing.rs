@@ -3,9 +3,9 @@
 //! The bytes are a version and a list of fields, each with its length: whoever reads them needs to know nothing that
 //! is not in them. Times are absolute.
 
+use super::fields::{In, Out};
 use super::settings::{Record, Watch};
 use lamplighter_model::Time;
-use std::time::Duration;
 
 /// The first byte of what [`Standing::encode`] writes.
 const VERSION: u8 = 1;
@@ -66,10 +66,10 @@ pub struct PublicationStanding {
 impl Standing {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Out(vec![VERSION]);
+        let mut out;
         match self {
             Self::Subscription(it) => {
-                out.0.push(b's');
+                out = Out::new(VERSION, b's');
                 let Watch {
                     resource,
                     subscriber,
@@ -91,21 +91,19 @@ impl Standing {
                 out.optional(target);
                 out.optional(contact);
                 out.optional(proxy);
-                out.number(routes.len() as u64);
-                routes.iter().for_each(|route| out.text(route));
+                out.list(routes, |out, route| out.text(route));
                 out.headers(headers);
                 out.number(u64::from(*forks));
                 out.text(&it.call_id);
                 out.text(&it.local_tag);
                 out.bytes(&it.remote_tag);
                 out.bytes(&it.target);
-                out.number(it.routes.len() as u64);
-                it.routes.iter().for_each(|route| out.bytes(route));
+                out.list(&it.routes, |out, route| out.bytes(route));
                 out.number(u64::from(it.reserved));
                 out.number(it.until.as_micros());
             }
             Self::Publication(it) => {
-                out.0.push(b'p');
+                out = Out::new(VERSION, b'p');
                 let Record { key, resource, publisher, target, event, content_type, expires, proxy, headers, body: _ } =
                     &it.record;
                 out.text(key);
@@ -128,13 +126,13 @@ impl Standing {
                 out.number(u64::from(it.reserved));
             }
         }
-        out.0
+        out.into_bytes()
     }
 
     /// From bytes; `None` if they are not what [`Self::encode`] writes.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let [VERSION, kind, rest @ ..] = bytes else { return None };
-        let mut from = In(rest);
+        let mut from = In::new(rest);
         let it = match kind {
             b's' => Self::Subscription(DialogStanding {
                 watch: Watch {
@@ -147,7 +145,7 @@ impl Standing {
                     contact: from.optional()?,
                     proxy: from.optional()?,
                     routes: from.list(In::text)?,
-                    headers: from.list(|from| Some((from.text()?, from.text()?)))?,
+                    headers: from.headers()?,
                     forks: from.number()? != 0,
                 },
                 call_id: from.text()?,
@@ -168,7 +166,7 @@ impl Standing {
                     content_type: from.text()?,
                     expires: from.duration()?,
                     proxy: from.optional()?,
-                    headers: from.list(|from| Some((from.text()?, from.text()?)))?,
+                    headers: from.headers()?,
                     body: super::Body::default(),
                 },
                 entity_tag: from.bytes()?.into(),
@@ -185,98 +183,14 @@ impl Standing {
             }),
             _ => return None,
         };
-        from.0.is_empty().then_some(it)
-    }
-}
-
-struct Out(Vec<u8>);
-
-impl Out {
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    fn optional(&mut self, text: &Option<Box<str>>) {
-        self.number(u64::from(text.is_some()));
-        if let Some(text) = text {
-            self.text(text);
-        }
-    }
-
-    fn duration(&mut self, duration: Option<Duration>) {
-        self.number(duration.map_or(0, |it| 1 + u64::try_from(it.as_millis()).unwrap_or(u64::MAX - 1)));
-    }
-
-    fn headers(&mut self, headers: &[(Box<str>, Box<str>)]) {
-        self.number(headers.len() as u64);
-        for (name, value) in headers {
-            self.text(name);
-            self.text(value);
-        }
-    }
-}
-
-struct In<'a>(&'a [u8]);
-
-impl<'a> In<'a> {
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0_u64;
-        for place in 0..10 {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            number |= u64::from(byte & 0x7f) << (7 * place);
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn small(&mut self) -> Option<u32> {
-        self.number()?.try_into().ok()
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn text(&mut self) -> Option<Box<str>> {
-        std::str::from_utf8(self.bytes()?).ok().map(Into::into)
-    }
-
-    fn optional(&mut self) -> Option<Option<Box<str>>> {
-        if self.number()? == 0 { Some(None) } else { self.text().map(Some) }
-    }
-
-    fn duration(&mut self) -> Option<Option<Duration>> {
-        Some(self.number()?.checked_sub(1).map(Duration::from_millis))
-    }
-
-    fn list<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = usize::try_from(self.number()?).ok().filter(|count| *count <= self.0.len())?;
-        (0..count).map(|_| one(self)).collect()
+        from.is_empty().then_some(it)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn examples() -> [Standing; 2] {
         let watch = Watch {
