@@ -1,4 +1,5 @@
-//! The other server: a notifier (RFC 6665) and an event state compositor (RFC 3903) with moods.
+//! The other server: a notifier (RFC 6665) of calls and of a list (RFC 4662), and an event state compositor (RFC 3903),
+//! with moods.
 
 use super::world::{Calls, Random, header};
 use crate::tests::document;
@@ -9,6 +10,11 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest lease that it grants while it behaves.
 pub const LONGEST: u64 = 300;
+
+/// The list that it keeps.
+pub const LIST: &str = "sip:all@example.com";
+const PLAIN: &str = "application/dialog-info+xml";
+const SEVERAL: &str = "multipart/related;type=\"application/rlmi+xml\";start=\"<list@pbx>\";boundary=\"b\"";
 
 /// How it behaves at the moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -85,6 +91,8 @@ struct Dialog {
     heard: u32,
     version: u32,
     until: Time,
+    /// What they were told of members of the list, and the versions of these documents.
+    told: BTreeMap<String, (Option<Calls>, u32)>,
     /// What they were told last, and when to say it again.
     out: Option<(String, Time, u32)>,
     fork: bool,
@@ -102,6 +110,8 @@ pub struct Server {
     pub mood: Mood,
     /// What is true here.
     pub truth: BTreeMap<String, Calls>,
+    /// What is true of the members of its list; `None`: somebody has yet to decide whether it may be told.
+    pub members: BTreeMap<String, Option<Calls>>,
     dialogs: BTreeMap<(String, String), Dialog>,
     pub publications: BTreeMap<String, Publication>,
     /// Answers by branch: a retransmission gets the same one.
@@ -120,6 +130,86 @@ pub fn calls_of(body: &str) -> Calls {
             (state != "terminated").then(|| (id.to_owned(), state.to_owned()))
         })
         .collect()
+}
+
+/// A document of several parts for a list: everything, or what is new in this dialog.
+fn roll(
+    random: &mut Random,
+    mood: Mood,
+    members: &BTreeMap<String, Option<Calls>>,
+    dialog: &mut Dialog,
+    full: bool,
+) -> String {
+    let (mut resources, mut parts) = (String::new(), String::new());
+    let told = std::mem::take(&mut dialog.told);
+    // Many servers make up new ids each time.
+    let id = if random.percent(20) { format!("i{}", random.below(1000)) } else { "i".to_owned() };
+    let lies = |random: &mut Random| mood == Mood::Lying && random.percent(10);
+    for (uri, state) in members {
+        let before = told.get(uri);
+        let version = before.map_or(0, |(_, version)| *version);
+        if !full && before.is_some_and(|(said, _)| said == state) {
+            dialog.told.insert(uri.clone(), (state.clone(), version));
+            continue;
+        }
+        dialog.told.insert(uri.clone(), (state.clone(), version + 1));
+        let Some(calls) = state else {
+            resources.push_str(&format!("<resource uri='{uri}'><instance id='{id}' state='pending'/></resource>"));
+            continue;
+        };
+        // A partial document says what is other than before (RFC 4235 section 4.3).
+        let old = before.and_then(|(said, _)| said.as_ref()).filter(|_| !full && id == "i" && random.percent(50));
+        let ended =
+            old.into_iter().flatten().filter(|(id, _)| !calls.contains_key(*id)).map(|(id, _)| (&**id, "terminated"));
+        let news = calls.iter().filter(|(id, state)| old.is_none_or(|old| old.get(*id) != Some(*state)));
+        let said: Vec<_> = news.map(|(id, state)| (&**id, &**state)).chain(ended).collect();
+        let kind = if old.is_some() { "partial" } else { "full" };
+        let number = if lies(random) { random.below(9) as u32 } else { version + 1 };
+        let body = document(number, kind, &said).replace(crate::tests::OURS, uri);
+        let cid = format!("{}@pbx", uri.trim_start_matches("sip:").split('@').next().unwrap_or_default());
+        let named = if lies(random) { "nobody@pbx" } else { &*cid };
+        let instance = format!("<instance id='{id}' state='active' cid='{named}'/>");
+        resources.push_str(&format!("<resource uri='{uri}'>{instance}</resource>"));
+        if !lies(random) {
+            parts.push_str(&format!("--b\r\nContent-ID: <{cid}>\r\nContent-Type: {PLAIN}\r\n\r\n{body}\r\n"));
+        }
+    }
+    for uri in told.keys().filter(|uri| !full && !members.contains_key(*uri)) {
+        let instance = format!("<instance id='{id}' state='terminated' reason='noresource'/>");
+        resources.push_str(&format!("<resource uri='{uri}'>{instance}</resource>"));
+    }
+    let (mut full, mut version) = (full, dialog.version);
+    if mood == Mood::Lying {
+        match random.below(8) {
+            // It says less than it claims.
+            0 => full = true,
+            // It leaves some out, or goes back.
+            1 => {
+                dialog.version += 1 + random.below(3) as u32;
+                version = dialog.version;
+            }
+            2 => version = random.below(4) as u32,
+            // Strangers, and too many of them.
+            3 => (0..30).for_each(|number| resources.push_str(&stranger(number, &mut parts))),
+            4 => {
+                (0..1100).for_each(|number| resources.push_str(&format!("<resource uri='sip:x{number}@example.com'/>")))
+            }
+            _ => {}
+        }
+    }
+    format!(
+        "--b\r\nContent-ID: <list@pbx>\r\nContent-Type: application/rlmi+xml\r\n\r\n\
+         <list xmlns='urn:ietf:params:xml:ns:rlmi' uri='{LIST}' version='{version}' fullState='{full}'>{resources}</list>\r\n\
+         {parts}--b--\r\n"
+    )
+}
+
+/// A member that is none.
+fn stranger(number: usize, parts: &mut String) -> String {
+    let body = document(1, "full", &[("lie", "confirmed")]).replace(crate::tests::OURS, "sip:x@example.com");
+    parts.push_str(&format!("--b\r\nContent-ID: <x{number}@pbx>\r\nContent-Type: {PLAIN}\r\n\r\n{body}\r\n"));
+    let instance = format!("<instance id='i' state='active' cid='x{number}@pbx'/>");
+    format!("<resource uri='sip:x{number}@example.com'>{instance}</resource>")
 }
 
 impl Server {
@@ -148,10 +238,24 @@ impl Server {
     /// Something has changed here: everybody who watches it is told.
     pub fn change(&mut self, now: Time, random: &mut Random, resource: &str, calls: Calls) {
         self.truth.insert(resource.to_owned(), calls);
+        self.tell(now, random, resource);
+    }
+
+    /// A member of the list has changed, is new, or (`None`) is gone.
+    pub fn change_member(&mut self, now: Time, random: &mut Random, member: &str, state: Option<Option<Calls>>) {
+        match state {
+            Some(state) => _ = self.members.insert(member.to_owned(), state),
+            None => _ = self.members.remove(member),
+        }
+        self.tell(now, random, LIST);
+    }
+
+    fn tell(&mut self, now: Time, random: &mut Random, resource: &str) {
         let keys: Vec<_> =
             self.dialogs.iter().filter(|(_, one)| one.resource == resource).map(|it| it.0.clone()).collect();
         for key in keys {
-            self.notify(now, random, &key, None);
+            let full = random.percent(10);
+            self.notify(now, random, &key, None, full);
         }
     }
 
@@ -173,7 +277,7 @@ impl Server {
                     self.out.push((Duration::ZERO, text.clone().into_bytes()));
                 }
                 _ if dialog.until <= now => {
-                    self.notify(now, random, &key, Some("timeout"));
+                    self.notify(now, random, &key, Some("timeout"), true);
                     self.dialogs.remove(&key);
                 }
                 _ => {}
@@ -316,19 +420,20 @@ impl Server {
             heard: cseq,
             version: 0,
             until: now,
+            told: BTreeMap::new(),
             out: None,
             fork: false,
         });
         dialog.until = now + SECOND * lease as u32;
         let more = format!("Contact: <sip:192.0.2.9:5060>\r\nExpires: {said}\r\n");
         if self.mood == Mood::Hasty {
-            self.notify(now, random, &key, (lease == 0).then_some("timeout"));
+            self.notify(now, random, &key, (lease == 0).then_some("timeout"), true);
             let from = self.out.len();
             self.answer(random, text, 200, &tag, &more);
             self.out[from].0 = Duration::from_millis(1 + random.below(3000));
         } else {
             self.answer(random, text, 200, &tag, &more);
-            self.notify(now, random, &key, (lease == 0).then_some("timeout"));
+            self.notify(now, random, &key, (lease == 0).then_some("timeout"), true);
         }
         if lease == 0 {
             self.dialogs.remove(&key);
@@ -346,16 +451,18 @@ impl Server {
                     heard: 0,
                     version: 0,
                     until: now + SECOND * lease as u32,
+                    told: BTreeMap::new(),
                     out: None,
                     fork: true,
                 };
                 self.dialogs.insert(key.clone(), fork);
-                self.notify(now, random, &key, None);
+                self.notify(now, random, &key, None, true);
             }
         }
     }
 
-    fn notify(&mut self, now: Time, random: &mut Random, key: &(String, String), end: Option<&str>) {
+    /// `full`: of a list everything is said, and not just what is new in this dialog.
+    fn notify(&mut self, now: Time, random: &mut Random, key: &(String, String), end: Option<&str>, full: bool) {
         if self.mood == Mood::Silent || self.mood == Mood::Dead {
             return;
         }
@@ -367,6 +474,10 @@ impl Server {
             let calls = self.truth.get(&dialog.resource).cloned().unwrap_or_default();
             let calls: Vec<_> = calls.iter().map(|(id, state)| (&**id, &**state)).collect();
             let mut body = document(dialog.version, "full", &calls).replace(crate::tests::OURS, &dialog.resource);
+            let mut kind = PLAIN;
+            if dialog.resource == LIST && !(self.mood == Mood::Lying && random.percent(10)) {
+                (kind, body) = (SEVERAL, roll(random, self.mood, &self.members, dialog, full));
+            }
             let left = dialog.until.since(now).as_secs();
             let reason = |reason: &str| if reason.is_empty() { String::new() } else { format!(";reason={reason}") };
             let mut state = match (end, self.mood) {
@@ -409,7 +520,7 @@ impl Server {
                 "NOTIFY {} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKs{branch}\r\nFrom: {us}\r\n\
                  To: {them}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} NOTIFY\r\nEvent: {event}\r\n\
                  Subscription-State: {state}\r\nContact: <sip:192.0.2.9:5060>\r\n{more}\
-                 Content-Type: application/dialog-info+xml\r\nContent-Length: {}\r\n\r\n{body}",
+                 Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
                 dialog.contact,
                 body.len()
             );

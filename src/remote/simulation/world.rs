@@ -1,6 +1,7 @@
 //! The world: the machine, the network, the store, the shards, and the ledger of what is true.
 
-use super::server::{Mood, Server, calls_of};
+use super::server::{LIST, Mood, Server, calls_of};
+use crate::members::OF;
 use crate::tests::{OURS, START, document, packages, settings};
 use crate::{ASKED, GRACE, Remote, Rule, Settings, Watched, wish};
 use lamplighter_model::remote::{Heard, RemoteRow, RemoteWish};
@@ -15,11 +16,17 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const THEM: &str = "192.0.2.9:5060";
-/// Resources that are watched there for everyone, and resources that are published there.
+/// Resources that are watched there for everyone, resources that are published there, and the most members of the list.
 const COUNT: usize = 6;
 /// Requests of one wish within a minute: one a second is what a lease of a second may cost, another for each dialog
 /// that it takes.
 const RATE: usize = 150;
+
+/// The longest that the bus may be wrong if nothing but the network has faults; leases are renewed later than that.
+const LATE: Duration = Duration::from_secs(180);
+
+/// Timers are on a grid, and may fire so late.
+const GRID: Duration = Duration::from_millis(25);
 
 /// Calls by id, with their state.
 pub type Calls = BTreeMap<String, String>;
@@ -124,8 +131,12 @@ pub struct World {
     programs: Vec<u64>,
     /// When a wish was first seen to be lost or gone, and how many NOTIFYs it had then.
     lost: BTreeMap<u64, (Time, u64)>,
+    /// Since when the bus says something else of an address than is true.
+    wrong: BTreeMap<String, Time>,
     quiet: bool,
     leaving: bool,
+    /// The network alone has faults, from beginning to end.
+    gentle: bool,
     looked: usize,
     good_since: Time,
 }
@@ -136,6 +147,10 @@ pub fn header<'a>(message: &'a str, name: &str) -> &'a str {
 
 fn watched(number: usize) -> String {
     format!("sip:w{number}@example.com")
+}
+
+fn member(number: usize) -> String {
+    format!("sip:m{number}@example.com")
 }
 
 fn ours(number: usize) -> String {
@@ -153,6 +168,7 @@ fn dialog() -> PackageId {
 
 fn wish(resource: String, subscriber: Option<&str>) -> RemoteWish {
     RemoteWish {
+        list: resource == LIST,
         resource: resource.into(),
         subscriber: subscriber.map(Into::into),
         package: dialog(),
@@ -163,7 +179,6 @@ fn wish(resource: String, subscriber: Option<&str>) -> RemoteWish {
         headers: Vec::new(),
         expires: Some(SECOND * 600),
         accept: Vec::new(),
-        list: false,
         owner: "test".into(),
     }
 }
@@ -193,8 +208,10 @@ impl World {
             branches: BTreeMap::new(),
             programs: Vec::new(),
             lost: BTreeMap::new(),
+            wrong: BTreeMap::new(),
             quiet: false,
             leaving: false,
+            gentle: !faults.moods && faults.restarts == 0 && faults.refusals == 0,
             looked: 0,
             good_since: START,
         };
@@ -203,6 +220,8 @@ impl World {
             world.server.truth.insert(watched(number), calls);
             let calls = world.random.calls();
             world.own.insert(ours(number), calls);
+            let calls = world.random.calls();
+            world.server.members.insert(member(number), Some(calls));
         }
         world.start();
         world.push(START + SECOND, Event::Second);
@@ -236,7 +255,9 @@ impl World {
         settings.watches = match self.leaving {
             true => Vec::new(),
             false => (0..COUNT)
-                .map(|number| Watched { wish: wish(watched(number), None), local: None, domain: None })
+                .map(watched)
+                .chain([LIST.to_owned()])
+                .map(|resource| Watched { wish: wish(resource, None), local: None, domain: None })
                 .collect(),
         };
         let rule = Rule { server: format!("sip:{THEM}").into(), expires: Some(SECOND * 600), ..Rule::default() };
@@ -410,7 +431,7 @@ impl World {
     fn check_bounds(&self) {
         let Some(remote) = &self.remote else { return };
         let totals = remote.agent.totals(self.now);
-        let wishes = COUNT + 2;
+        let wishes = COUNT + 3;
         // Each dialog may have forks; those that were left are on their way out.
         let dialogs = (wishes * 2) * 9;
         assert!(totals.kept <= dialogs + COUNT * 2, "{totals:?}");
@@ -570,6 +591,18 @@ impl World {
             self.server.change(self.now, &mut self.random, &watched(number), calls);
         }
         if !self.quiet && self.random.percent(5) {
+            // Often several at once: one that is lost is not said again when the next one is.
+            for _ in 0..=self.random.below(3) {
+                let number = self.random.below(COUNT as u64) as usize;
+                let state = match self.random.below(6) {
+                    0 => None,
+                    1 => Some(None),
+                    _ => Some(Some(self.random.calls())),
+                };
+                self.server.change_member(self.now, &mut self.random, &member(number), state);
+            }
+        }
+        if !self.quiet && self.random.percent(5) {
             let (number, calls) = (self.random.below(COUNT as u64) as usize, self.random.calls());
             self.own.insert(ours(number), calls);
             let at = self.now + self.random.duration(SECOND / 5);
@@ -599,7 +632,10 @@ impl World {
             return;
         }
         if self.programs.len() < 2 && self.random.percent(5) {
-            let resource = watched(self.random.below(2) as usize);
+            let resource = match self.random.below(3) {
+                2 => LIST.to_owned(),
+                number => watched(number as usize),
+            };
             let wish = wish(resource, Some("sip:crm@example.com"));
             let command = RemoteCommand::Subscribe(Box::new(wish));
             match self.command(command) {
@@ -627,7 +663,7 @@ impl World {
 
     fn on_bus(&self, row: &RemoteRow) -> usize {
         let local = row.local.as_deref().unwrap_or_default();
-        self.bus.keys().filter(|(resource, _)| resource == local).count()
+        self.bus.keys().filter(|(resource, source)| resource == local || row.wish.list && source.contains(OF)).count()
     }
 
     /// What the API says is so, and the bus says no more than that.
@@ -639,16 +675,18 @@ impl World {
             };
             let has = format!("{row:?} {:?}", self.server.mood);
             match row.state {
-                "active" => assert!(row.until.is_some_and(|until| until > self.now) && row.notified > 0, "{has}"),
+                "active" => {
+                    assert!(row.until.is_some_and(|until| until + GRID > self.now) && row.notified > 0, "{has}")
+                }
                 "pending" => {}
                 "retrying" => {
                     // Without a time it is being tried now.
-                    assert!(row.reason.is_some() && row.next.is_none_or(|at| at > self.now), "{has}");
+                    assert!(row.reason.is_some() && row.next.is_none_or(|at| at + GRID > self.now), "{has}");
                     assert_eq!(row.until, None, "{has}");
                 }
                 "rejected" | "terminated" => {
                     assert!(row.reason.is_some() && (row.next, row.until) == (None, None), "{has}");
-                    assert!(told.documents.is_empty(), "{has} {:?}", told.documents);
+                    assert!(told.documents.is_empty() && told.list.is_none(), "{has} {told:?}");
                 }
                 other => panic!("{other}"),
             }
@@ -670,6 +708,25 @@ impl World {
             }
             self.looked += 1;
         }
+        if self.gentle && !self.leaving && self.now > START + LATE {
+            self.check_lag();
+        }
+    }
+
+    /// Whatever was lost on the way is made good before the next renewal.
+    fn check_lag(&mut self) {
+        let members = (0..COUNT).map(member).map(|uri| (self.server.members.get(&uri).cloned().flatten(), uri));
+        let others = self.server.truth.iter().map(|(uri, calls)| (Some(calls.clone()), uri.clone()));
+        for (truth, uri) in members.chain(others) {
+            let said: Vec<_> = self.bus.iter().filter(|((resource, _), _)| *resource == uri).collect();
+            if said.iter().map(|(_, one)| &one.calls).eq(&truth) {
+                self.wrong.remove(&uri);
+            } else {
+                let since = *self.wrong.entry(uri.clone()).or_insert(self.now);
+                let said: Vec<_> = said.iter().map(|(key, one)| (key, &one.calls)).collect();
+                assert!(self.now < since + LATE, "{uri} has been wrong since {since:?}: {said:?}, not {truth:?}");
+            }
+        }
     }
 
     /// From now on the server behaves, and nothing breaks.
@@ -688,10 +745,14 @@ impl World {
     pub fn check_truth(&mut self) {
         assert!(self.looked > 1000, "a run that looked {} times proves little", self.looked);
         let rows = self.rows();
-        assert_eq!(rows.len(), COUNT + 2);
+        assert_eq!(rows.len(), COUNT + 3);
         for row in rows {
             assert_eq!(row.state, "active", "{row:?}");
             let Some(RemoteAnswer::Subscription(told)) = self.command(RemoteCommand::Get(row.id)) else { panic!() };
+            if row.wish.list {
+                self.check_list(&told);
+                continue;
+            }
             let truth = &self.server.truth[&*row.wish.resource];
             assert_eq!(told.documents.len(), 1, "{told:?}");
             let said = calls_of(std::str::from_utf8(&told.documents[0].body).unwrap());
@@ -709,9 +770,39 @@ impl World {
             assert!(there.iter().all(|one| one.calls == *own), "{own:?} {:?}", there[0].calls);
         }
         assert!(lit > 0, "a run in which nothing is lit proves nothing");
-        // Six for everyone, and the two of the programs, which may share a dialog.
+        let all = self.bus.iter().filter(|((resource, source), _)| source.contains(OF) || resource == LIST);
+        let all: Vec<_> = all.map(|((resource, _), one)| (&**resource, &one.calls)).collect();
+        let members = self.server.members.iter();
+        let members: Vec<_> = members.filter_map(|(uri, state)| Some((&**uri, state.as_ref()?))).collect();
+        assert_eq!(all, members, "{:?}", self.bus.keys());
+        // Those for everyone, and the two of the programs, which may share a dialog.
         let dialogs = self.server.subscriptions().len();
-        assert!(dialogs == COUNT + 1 || dialogs == COUNT + 2, "{:?}", self.server.subscriptions());
+        assert!(dialogs == COUNT + 2 || dialogs == COUNT + 3, "{:?}", self.server.subscriptions());
+    }
+
+    /// What the API says of the members of a list. Of those that were there once, it may know that they are no more.
+    fn check_list(&self, told: &RemoteRow) {
+        let list = told.list.as_ref().expect("a list");
+        assert!(list.problem.is_none() && told.documents.is_empty(), "{told:?}");
+        let mut members = self.server.members.clone();
+        for member in &list.members {
+            let [one] = &member.instances[..] else { panic!("{member:?}") };
+            assert!(one.problem.is_none(), "{member:?}");
+            let Some(state) = members.remove(&*member.uri) else {
+                assert_eq!((one.standing, &one.state), ("terminated", &None), "{member:?}");
+                continue;
+            };
+            let Some(calls) = state else {
+                assert_eq!((one.standing, &one.state), ("pending", &None), "{member:?}");
+                continue;
+            };
+            let json = String::from_utf8_lossy(one.state.as_ref().expect("a state"));
+            let has = |(id, state): (&String, &String)| {
+                json.contains(&format!("\"id\":\"{id}\"")) && json.contains(&format!("\"state\":\"{state}\""))
+            };
+            assert!(calls.iter().all(has) && json.matches("\"id\":").count() == calls.len(), "{json} {calls:?}");
+        }
+        assert!(members.is_empty(), "nobody has heard of {members:?}");
     }
 
     /// Everything that was wanted is wanted no more: a start without the old configuration.
