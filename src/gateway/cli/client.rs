@@ -2,7 +2,7 @@
 
 use super::Failure;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// No answer is longer, bytes.
@@ -56,6 +56,30 @@ impl Gateway {
     /// Asks for a JSON document. `path` starts with a slash.
     pub(super) fn json(&self, path: &str) -> Result<Value, Failure> {
         self.ask(Sent { method: "GET", path, headers: vec![], body: vec![] })
+    }
+
+    /// Gives every row of a listing that comes in pages. `path` may have a query.
+    pub(super) fn rows(
+        &self,
+        path: &str,
+        name: &str,
+        mut row: impl FnMut(&Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let more = if path.contains('?') { '&' } else { '?' };
+        let mut next = path.to_owned();
+        loop {
+            let answer = self.json(&next)?;
+            answer[name].as_array().into_iter().flatten().try_for_each(&mut row)?;
+            let Some(page) = answer["page"].as_str() else { return Ok(()) };
+            next = format!("{path}{more}page={}", segment(page));
+        }
+    }
+
+    /// Sends JSON, or nothing; the answer is JSON.
+    pub(super) fn order(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let headers = body.map(|_| ("Content-Type", "application/json")).into_iter().collect();
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        self.ask(Sent { method, path, headers, body })
     }
 
     /// Sends a request; the answer is a JSON document.
@@ -117,6 +141,15 @@ impl Gateway {
             _ => Err(Failure::Failed(problem)),
         }
     }
+}
+
+/// Headers for requests to other servers, as `--header` takes them.
+pub(super) fn headers(given: &[String]) -> Result<Map<String, Value>, Failure> {
+    let header = |one: &String| {
+        let (name, value) = one.split_once(':').ok_or_else(|| Failure::Usage(format!("--header {one}: no colon")))?;
+        Ok((name.trim().to_owned(), value.trim().into()))
+    };
+    given.iter().map(header).collect()
 }
 
 /// A request.

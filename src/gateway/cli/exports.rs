@@ -1,8 +1,8 @@
 //! `lamplighter exports`: what is published to other servers.
 
 use super::Failure;
-use super::client::{Gateway, Sent, segment};
-use super::output::{Colour, Output, clean, clock};
+use super::client::{Gateway, headers};
+use super::output::{Output, clean, moment, standing};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::io::{Read as _, Write as _};
@@ -116,22 +116,16 @@ pub(super) fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
             let path = format!("/v1/exports/{}", options.number);
             let said = said(&options.saying)?;
             let row = match said.is_empty() {
-                true => ask(&options.gateway, "POST", &format!("{path}/refresh"), None)?,
-                false => ask(&options.gateway, "PATCH", &path, Some(said))?,
+                true => options.gateway.order("POST", &format!("{path}/refresh"), None)?,
+                false => options.gateway.order("PATCH", &path, Some(&said.into()))?,
             };
             tell(&row, options.json, out)
         }
         Command::Rm(options) => {
-            let row = ask(&options.gateway, "DELETE", &format!("/v1/exports/{}", options.number), None)?;
+            let row = options.gateway.order("DELETE", &format!("/v1/exports/{}", options.number), None)?;
             tell(&row, options.json, out)
         }
     }
-}
-
-fn ask(gateway: &Gateway, method: &str, path: &str, body: Option<Map<String, Value>>) -> Result<Value, Failure> {
-    let headers = if body.is_some() { vec![("Content-Type", "application/json")] } else { vec![] };
-    let body = body.map(|body| Value::Object(body).to_string().into_bytes()).unwrap_or_default();
-    gateway.ask(Sent { method, path, headers, body })
 }
 
 fn said(saying: &Saying) -> Result<Map<String, Value>, Failure> {
@@ -161,19 +155,14 @@ fn add(options: &Add) -> Result<Value, Failure> {
     if !wish.contains_key("state") && !wish.contains_key("body") {
         return Err(Failure::Usage("what to publish? say --state or --file".into()));
     }
-    let mut headers = Map::new();
-    for one in header {
-        let (name, value) = one.split_once(':').ok_or_else(|| Failure::Usage(format!("--header {one}: no colon")))?;
-        headers.insert(name.trim().into(), value.trim().into());
-    }
     let given = json!({
         "resource": resource, "package": package, "publisher": publisher, "id": id, "target": target,
-        "outbound_proxy": proxy, "headers": headers,
+        "outbound_proxy": proxy, "headers": headers(header)?,
     });
     if let Value::Object(given) = given {
         wish.extend(given);
     }
-    ask(gateway, "POST", "/v1/exports", Some(wish))
+    gateway.order("POST", "/v1/exports", Some(&wish.into()))
 }
 
 fn show(options: &Show, out: &mut Output) -> Result<(), Failure> {
@@ -181,18 +170,7 @@ fn show(options: &Show, out: &mut Output) -> Result<(), Failure> {
         let row = options.gateway.json(&format!("/v1/exports/{number}"))?;
         return tell(&row, options.json, out);
     }
-    let mut page: Option<String> = None;
-    loop {
-        let query = page.map(|page| format!("?page={}", segment(&page))).unwrap_or_default();
-        let answer = options.gateway.json(&format!("/v1/exports{query}"))?;
-        for row in answer["exports"].as_array().into_iter().flatten() {
-            tell(row, options.json, out)?;
-        }
-        page = answer["page"].as_str().map(str::to_owned);
-        if page.is_none() {
-            return Ok(());
-        }
-    }
+    options.gateway.rows("/v1/exports", "exports", |row| tell(row, options.json, out))
 }
 
 fn tell(row: &Value, json: bool, out: &mut Output) -> Result<(), Failure> {
@@ -204,23 +182,17 @@ fn tell(row: &Value, json: bool, out: &mut Output) -> Result<(), Failure> {
 /// What is published where, and how it stands.
 fn line(out: &Output, row: &Value) -> String {
     let text = |name: &str| clean(row[name].as_str().unwrap_or("-"));
-    let colour = match row["state"].as_str() {
-        Some("active") => Colour::Green,
-        Some("pending" | "retrying") => Colour::Yellow,
-        _ => Colour::Dim,
-    };
-    let time = |name: &str| row[name].as_u64().map_or_else(|| "--:--:--Z".into(), clock);
     format!(
         "{:>5}  {:32}  {:8}  to {}  {}  {} {}, until {}, next {}, {} requests",
         row["number"].as_u64().map_or_else(|| "rule".into(), |number| number.to_string()),
         text("r"),
         text("kind"),
         text("server"),
-        out.paint(colour, &text("state")),
+        standing(out, row),
         row["status"],
         text("reason"),
-        time("until"),
-        time("next"),
+        moment(row, "until"),
+        moment(row, "next"),
         row["requests"],
     )
 }

@@ -1,5 +1,6 @@
 //! What is printed: buffered, coloured where somebody looks at it.
 
+use serde_json::Value;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 
 /// Standard output.
@@ -80,6 +81,22 @@ pub(super) fn span(milliseconds: u64) -> String {
 pub(super) fn clock(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000 % 86_400;
     format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// The time of day in a member of a row.
+pub(super) fn moment(row: &Value, name: &str) -> String {
+    row[name].as_u64().map_or_else(|| "--:--:--Z".into(), clock)
+}
+
+/// How a subscription or publication stands, in its colour.
+pub(super) fn standing(out: &Output, row: &Value) -> String {
+    let state = row["state"].as_str().unwrap_or("-");
+    let colour = match state {
+        "active" => Colour::Green,
+        "pending" | "retrying" => Colour::Yellow,
+        _ => Colour::Dim,
+    };
+    out.paint(colour, &clean(state))
 }
 
 #[cfg(test)]

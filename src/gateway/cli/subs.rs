@@ -1,10 +1,10 @@
 //! `lamplighter subs`: who watches over SIP, and what the gateway itself watches at other servers.
 
 use super::Failure;
-use super::client::{Gateway, Sent, segment};
-use super::output::{Colour, Output, clean, clock};
+use super::client::{Gateway, headers, segment};
+use super::output::{Output, clean, moment, standing};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::io::Write as _;
 
 #[derive(Debug, Subcommand)]
@@ -122,33 +122,19 @@ pub(super) fn run(command: &Command, out: &mut Output) -> Result<(), Failure> {
         Command::Renew(options) => renew(options, out),
         Command::Rm(options) => {
             let path = format!("/v1/subscriptions/{}", options.number);
-            options.gateway.ask(Sent { method: "DELETE", path: &path, headers: vec![], body: vec![] })?;
-            Ok(())
+            options.gateway.order("DELETE", &path, None).map(drop)
         }
     }
 }
 
 fn list(options: &List, out: &mut Output) -> Result<(), Failure> {
-    let mut page: Option<String> = None;
     let mut none = true;
-    loop {
-        let resource = options.resource.as_ref().map(|resource| format!("r={}", segment(resource)));
-        let queries: Vec<_> = resource.into_iter().chain(page.map(|page| format!("page={}", segment(&page)))).collect();
-        let answer = options.gateway.json(&format!("/v1/watchers?{}", queries.join("&")))?;
-        for watcher in answer["watchers"].as_array().into_iter().flatten() {
-            none = false;
-            if options.json {
-                writeln!(out, "{watcher}")?;
-            } else {
-                let line = line(out, watcher);
-                writeln!(out, "{line}")?;
-            }
-        }
-        page = answer["page"].as_str().map(str::to_owned);
-        if page.is_none() {
-            break;
-        }
-    }
+    let query = options.resource.as_ref().map(|resource| format!("?r={}", segment(resource))).unwrap_or_default();
+    options.gateway.rows(&format!("/v1/watchers{query}"), "watchers", |watcher| {
+        none = false;
+        let line = if options.json { watcher.to_string() } else { line(out, watcher) };
+        Ok(writeln!(out, "{line}")?)
+    })?;
     if none && !options.json {
         writeln!(out, "nobody watches")?;
     }
@@ -158,28 +144,22 @@ fn list(options: &List, out: &mut Output) -> Result<(), Failure> {
 /// What is watched, by whom, and how the last NOTIFY fared.
 fn line(out: &Output, watcher: &Value) -> String {
     let text = |name: &str| clean(watcher[name].as_str().unwrap_or("?"));
-    let colour = match watcher["state"].as_str() {
-        Some("active") => Colour::Green,
-        Some("pending") => Colour::Yellow,
-        _ => Colour::Dim,
-    };
-    let time = |name: &str| watcher[name].as_u64().map_or_else(|| "--:--:--Z".into(), clock);
     format!(
         "{:32}  {:8}  {}  {}  {}  until {}, last NOTIFY {} {}",
         text("r"),
         text("kind"),
         text("watcher"),
-        out.paint(colour, &text("state")),
+        standing(out, watcher),
         text("flow"),
-        time("until"),
-        time("notified"),
+        moment(watcher, "until"),
+        moment(watcher, "notified"),
         text("answer"),
     )
 }
 
 fn refresh(options: &Refresh, out: &mut Output) -> Result<(), Failure> {
     let path = format!("/v1/watchers:refresh?r={}", segment(&options.resource));
-    let answer = options.gateway.ask(Sent { method: "POST", path: &path, headers: vec![], body: vec![] })?;
+    let answer = options.gateway.order("POST", &path, None)?;
     if options.json {
         writeln!(out, "{answer}")?;
     } else {
@@ -191,33 +171,19 @@ fn refresh(options: &Refresh, out: &mut Output) -> Result<(), Failure> {
 
 fn add(options: &Add, out: &mut Output) -> Result<(), Failure> {
     let Add { resource, package, subscriber, target, proxy, expires, list, accept, header, json: _, gateway } = options;
-    let mut more = Map::new();
-    for one in header {
-        let (name, value) = one.split_once(':').ok_or_else(|| Failure::Usage(format!("--header {one}: no colon")))?;
-        more.insert(name.trim().into(), value.trim().into());
-    }
     let wish = json!({
         "resource": resource, "package": package, "subscriber": subscriber, "target": target,
-        "outbound_proxy": proxy, "expires": expires, "headers": more, "list": list, "accept": accept,
+        "outbound_proxy": proxy, "expires": expires, "headers": headers(header)?, "list": list, "accept": accept,
     });
-    let headers = vec![("Content-Type", "application/json")];
-    let body = wish.to_string().into_bytes();
-    let row = gateway.ask(Sent { method: "POST", path: "/v1/subscriptions", headers, body })?;
+    let row = gateway.order("POST", "/v1/subscriptions", Some(&wish))?;
     tell(&row, options.json, out)
 }
 
 fn renew(options: &Renew, out: &mut Output) -> Result<(), Failure> {
     let path = format!("/v1/subscriptions/{}", options.number);
     let row = match options.expires {
-        Some(expires) => {
-            let headers = vec![("Content-Type", "application/json")];
-            let body = json!({ "expires": expires }).to_string().into_bytes();
-            options.gateway.ask(Sent { method: "PATCH", path: &path, headers, body })?
-        }
-        None => {
-            let path = format!("{path}/retry");
-            options.gateway.ask(Sent { method: "POST", path: &path, headers: vec![], body: vec![] })?
-        }
+        Some(expires) => options.gateway.order("PATCH", &path, Some(&json!({ "expires": expires })))?,
+        None => options.gateway.order("POST", &format!("{path}/retry"), None)?,
     };
     tell(&row, options.json, out)
 }
@@ -247,19 +213,7 @@ fn show(options: &Show, out: &mut Output) -> Result<(), Failure> {
         members(&row["list"], out)?;
         return Ok(());
     }
-    let mut page: Option<String> = None;
-    loop {
-        let query = page.map(|page| format!("?page={}", segment(&page))).unwrap_or_default();
-        let answer = options.gateway.json(&format!("/v1/subscriptions{query}"))?;
-        for row in answer["subscriptions"].as_array().into_iter().flatten() {
-            let line = if options.json { row.to_string() } else { remote(out, row) };
-            writeln!(out, "{line}")?;
-        }
-        page = answer["page"].as_str().map(str::to_owned);
-        if page.is_none() {
-            return Ok(());
-        }
-    }
+    options.gateway.rows("/v1/subscriptions", "subscriptions", |row| tell(row, options.json, out))
 }
 
 /// The members of a list, an instance a line.
@@ -290,23 +244,17 @@ fn members(list: &Value, out: &mut Output) -> Result<(), Failure> {
 /// What is watched at another server, for whom, and how it stands.
 fn remote(out: &Output, row: &Value) -> String {
     let text = |name: &str| clean(row[name].as_str().unwrap_or("-"));
-    let colour = match row["state"].as_str() {
-        Some("active") => Colour::Green,
-        Some("pending" | "retrying") => Colour::Yellow,
-        _ => Colour::Dim,
-    };
-    let time = |name: &str| row[name].as_u64().map_or_else(|| "--:--:--Z".into(), clock);
     format!(
         "{:>5}  {:32}  {:8}  for {}  {}  {} {}, until {}, next {}, {} NOTIFYs, shared by {}",
         row["id"],
         text("resource"),
         text("package"),
         text("subscriber"),
-        out.paint(colour, &text("state")),
+        standing(out, row),
         row["status"],
         text("reason"),
-        time("until"),
-        time("next"),
+        moment(row, "until"),
+        moment(row, "next"),
         row["notified"],
         row["shared"],
     )
