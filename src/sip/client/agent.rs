@@ -1,12 +1,14 @@
 //! A user agent: the subscriptions and publications that it keeps, their transactions, and the servers that it knows.
 
 use super::compose::{Body, Origin};
+use super::dialog::Dialog;
 use super::event::{Cause, Event, Input, Output, PublicationId, Row, SubscriptionId, Totals, Usage};
 use super::hop::{Admission, Hosts, Lookup, MOST_TARGETS, RESOLVE_PATIENCE, Servers, Targets};
+use super::notification;
 use super::publisher::Publication;
 use super::settings::{Record, Settings, Target, Watch};
 use super::standing::Standing;
-use super::subscriber::{self, Subscription, Verdict};
+use super::subscriber::{Subscription, Verdict};
 use super::table::{Place, Table};
 use super::transaction::{self, Branch, Transaction};
 use crate::wire::{self, Essentials, Index, Limits, Message, Name, NameAddr, Start, Via, write};
@@ -357,7 +359,7 @@ impl Agent {
     pub fn restore(&mut self, now: Time, key: u32, standing: Standing, out: &mut Vec<Output>) -> Option<Usage> {
         let (identity, until, fits) = match &standing {
             Standing::Subscription(it) => {
-                let fits = Subscription::place_in_tag(it.local_tag.as_bytes()) == Some(key);
+                let fits = Dialog::place_in_tag(it.local_tag.as_bytes()) == Some(key);
                 (self.watch_identity(&it.watch), it.until, fits)
             }
             Standing::Publication(it) => (self.record_identity(&it.record), it.until, true),
@@ -406,7 +408,7 @@ impl Agent {
 
     /// The subscription whose dialog has this Call-ID and tag of ours.
     pub fn dialog(&self, call_id: &str, local_tag: &str) -> Option<Row> {
-        let place = self.kept.at(Subscription::place_in_tag(local_tag.as_bytes())?)?;
+        let place = self.kept.at(Dialog::place_in_tag(local_tag.as_bytes())?)?;
         let row = self.row(self.kept.get(place)?);
         (*row.call_id == *call_id && *row.local_tag == *local_tag).then_some(row)
     }
@@ -976,7 +978,7 @@ impl Agent {
             }
         } else if let (Verdict::Accept(notification), Some(key)) = (verdict, key) {
             self.totals.notified += 1;
-            if notification.standing == subscriber::Standing::Terminated {
+            if notification.standing == notification::Standing::Terminated {
                 if self.late.len() == MOST_LATE {
                     self.late.pop_front();
                 }
@@ -996,7 +998,7 @@ impl Agent {
         out: &mut Vec<Output>,
     ) -> (Option<Key>, Verdict) {
         let nobody = (None, Verdict::Refuse(481));
-        let index = known.to.tag().and_then(Subscription::place_in_tag);
+        let index = known.to.tag().and_then(Dialog::place_in_tag);
         let Some(key) = index.and_then(|index| self.kept.at(index)) else { return nobody };
         let Some(Kept { it: It::Subscription(it), forks, .. }) = self.kept.get_mut(key) else { return nobody };
         let verdict = it.notify(message, known, print);
@@ -1156,7 +1158,7 @@ pub fn is_ours(message: Message<'_>) -> bool {
         }
         Start::Request { .. } => {
             let to = message.first(Name::To).and_then(NameAddr::read);
-            to.and_then(|to| to.tag()).and_then(Subscription::place_in_tag).is_some()
+            to.and_then(|to| to.tag()).and_then(Dialog::place_in_tag).is_some()
         }
     }
 }

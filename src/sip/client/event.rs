@@ -1,9 +1,9 @@
 //! What a user agent is told, and what it says.
 
 use super::hop::Shunned;
+use super::notification::Notification;
 use super::settings::Target;
 use super::standing::Standing;
-use super::subscriber::Notification;
 use super::table::Place;
 use bytes::Bytes;
 use lamplighter_model::{Flow, Time, Transport};

@@ -2,7 +2,7 @@
 
 use super::agent::Key;
 use super::settings::Target;
-use crate::wire::{Scheme, Uri};
+use crate::wire::{Message, Name, NameAddr, Scheme, Uri};
 use lamplighter_model::hash::Map;
 use lamplighter_model::{Seed, Time, Transport};
 use smallvec::SmallVec;
@@ -56,6 +56,22 @@ impl Hop {
         let address = SocketAddr::new(ip, self.port.unwrap_or(5060));
         Some(Target { transport: self.transport.unwrap_or_default(), address })
     }
+}
+
+/// Where a 3xx sends us: the Contact with the highest q, of those that are SIP URIs.
+pub fn redirection(answer: Message<'_>) -> Option<Box<[u8]>> {
+    let q = |contact: &NameAddr<'_>| {
+        let q = contact.params.get(b"q").and_then(|q| std::str::from_utf8(q).ok()?.parse::<f32>().ok());
+        (q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32
+    };
+    let all = answer.list(Name::Contact).take(32).filter_map(NameAddr::read);
+    let usable = all.filter(|contact| Uri::read(contact.uri).is_some_and(|uri| uri.scheme == Scheme::Sip));
+    // The first of equals wins.
+    let best = usable.fold(None, |best: Option<NameAddr<'_>>, one| match best {
+        Some(best) if q(&best) >= q(&one) => Some(best),
+        _ => Some(one),
+    })?;
+    Some(best.uri.into())
 }
 
 #[derive(Debug)]

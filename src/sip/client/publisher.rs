@@ -6,11 +6,12 @@
 
 use super::agent::Turn;
 use super::compose::{self, Body, Origin, Request};
+use super::dialog::BLOCK;
 use super::event::{Cause, Event, PublicationId, Row, State as Public, Usage};
-use super::hop::Hop;
+use super::hop::{Hop, redirection};
 use super::settings::{Record, Settings};
 use super::standing::PublicationStanding;
-use super::subscriber::{BLOCK, HOPS, LONGEST, RAISES, redirection};
+use super::subscriber::{HOPS, LONGEST, RAISES};
 use crate::auth::Session;
 use crate::wire::{self, Message, Name, write};
 use bytes::Bytes;

@@ -23,13 +23,14 @@
 
 use super::agent::Turn;
 use super::compose::{self, Origin, Request, uri_of};
+use super::dialog::{Dialog, Remote};
 use super::event::{Cause, Event, Row, State, SubscriptionId, Usage};
-use super::hop::Hop;
+use super::hop::{Hop, redirection};
+use super::notification::{Notification, Order, Standing, document_version};
 use super::settings::{Settings, Watch};
 use super::standing::DialogStanding;
-use super::transaction::number;
 use crate::auth::Session;
-use crate::wire::{self, Essentials, Message, Name, NameAddr, Scheme, Uri};
+use crate::wire::{self, Essentials, Message, Name};
 use bytes::Bytes;
 use lamplighter_model::Time;
 use rsip::Method;
@@ -43,59 +44,8 @@ pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const RAISES: u8 = 3;
 /// How many redirections in a row are followed.
 pub const HOPS: u8 = 5;
-/// The longest route set that a dialog can have.
-const LONGEST_ROUTE: usize = 16;
 /// After so many refused NOTIFYs in a row a fresh dialog is worth more than the old one.
 const REFUSALS: u8 = 8;
-/// The most parts of a document in several parts, lists inside of lists included.
-pub const MOST_PARTS: usize = 2048;
-/// CSeq numbers are reserved in the store so many at a time.
-pub const BLOCK: u32 = 32;
-/// The first character of our tags, by which they are told from those of the server side.
-const MARK: char = 'c';
-
-/// What the notifier says about a subscription (RFC 6665 section 4.1.3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
-    /// It was granted.
-    Active,
-    /// Somebody has yet to decide.
-    Pending,
-    /// It has ended.
-    Terminated,
-}
-
-/// How the version of a document follows the one before it in the same subscription (RFC 4235 section 4.3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Order {
-    /// The document has no version, or there is none.
-    Unversioned,
-    /// The first document of the subscription.
-    First,
-    /// One more than before.
-    Next,
-    /// More than one more than before.
-    Gap,
-    /// Not more than before.
-    Stale,
-}
-
-/// What a NOTIFY said. Nobody has looked into the body yet: it may be of any type, and damaged.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Notification {
-    /// Whether the subscription stands.
-    pub standing: Standing,
-    /// Why it ended, if it did and the notifier said why.
-    pub reason: Option<Box<str>>,
-    /// The type of the body in lower case, without parameters; empty without a body.
-    pub content_type: Box<str>,
-    /// The value of Content-Type as it came, for multipart bodies (RFC 4662) need its parameters.
-    pub content_type_raw: Box<[u8]>,
-    /// The body as it came.
-    pub body: Bytes,
-    /// How its version follows.
-    pub order: Order,
-}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
@@ -113,30 +63,6 @@ enum Phase {
     Stopped,
     /// Nothing is left to do.
     Over,
-}
-
-/// The other side of the dialog.
-#[derive(Clone, Debug)]
-struct Remote {
-    tag: Box<[u8]>,
-    target: Box<[u8]>,
-    routes: Vec<Box<[u8]>>,
-}
-
-/// The dialog of one attempt.
-#[derive(Clone, Debug)]
-struct Dialog {
-    call_id: Box<str>,
-    tag: Box<str>,
-    cseq: u32,
-    /// CSeq numbers up to this one are known to the store as used.
-    reserved: u32,
-    since: Time,
-    remote: Option<Remote>,
-    /// The CSeq of the newest NOTIFY, and a fingerprint of its transaction.
-    notified: Option<(u32, u128)>,
-    /// The version of its document.
-    version: Option<u32>,
 }
 
 /// What to do with a NOTIFY.
@@ -314,13 +240,6 @@ impl Subscription {
             Phase::Stopped | Phase::Over => None,
         };
         [due, self.claim_by].into_iter().flatten().min()
-    }
-
-    /// The place in the table that a To-tag of ours names; the dialog there may be another one by now.
-    pub fn place_in_tag(tag: &[u8]) -> Option<u32> {
-        let digits = tag.strip_prefix(&[MARK as u8]).filter(|digits| digits.len() == 24)?;
-        number(digits)?;
-        number(&digits[..8]).map(|index| index as u32)
     }
 
     /// Does what is due.
@@ -614,13 +533,7 @@ impl Subscription {
         let body = Bytes::copy_from_slice(message.body());
         let kind = message.first(Name::ContentType).unwrap_or_default();
         let found = document_version(kind, &body);
-        let order = match (*version, found) {
-            (_, None) => Order::Unversioned,
-            (None, Some(_)) => Order::First,
-            (Some(old), Some(new)) if new <= old => Order::Stale,
-            (Some(old), Some(new)) if new - old == 1 => Order::Next,
-            (Some(_), Some(_)) => Order::Gap,
-        };
+        let order = Order::of(*version, found);
         // What comes later by its CSeq is newer, whatever its version is: the notifier may have begun to count anew.
         self.dialog.version = found.or(*version);
         self.dialog.notified = Some((known.cseq, print));
@@ -696,26 +609,9 @@ impl Subscription {
         self.refresh_once_more(turn);
     }
 
-    /// Takes tag, target and route set from a message of the other side. An answer has its routes in reverse. Gives
-    /// whether a known dialog has changed.
     fn learn(&mut self, message: Message<'_>, theirs: Option<&[u8]>, reversed: bool) -> bool {
-        let contact = message.list(Name::Contact).next().and_then(NameAddr::read).map(|contact| contact.uri);
-        let Some(tag) = theirs.and_then(NameAddr::read).and_then(|theirs| theirs.tag()) else { return false };
-        if let Some(remote) = &mut self.dialog.remote {
-            // Target refresh; the route set stays (RFC 3261 section 12.2.1.2). What another fork says is not for us.
-            let Some(contact) = contact.filter(|it| **it != *remote.target && *remote.tag == *tag) else {
-                return false;
-            };
-            remote.target = contact.into();
-            return true;
-        }
-        let mut routes: Vec<Box<[u8]>> = message.list(Name::RecordRoute).take(LONGEST_ROUTE).map(Box::from).collect();
-        if reversed {
-            routes.reverse();
-        }
-        let target = contact.map_or_else(|| self.target().into(), Box::from);
-        self.dialog.remote = Some(Remote { tag: tag.into(), target, routes });
-        true
+        let target = self.dialog.remote.is_none().then(|| self.target().into());
+        self.dialog.learn(message, theirs, reversed, target)
     }
 
     /// The lease runs until `until`.
@@ -829,12 +725,8 @@ impl Subscription {
 
     fn send(&mut self, turn: &mut Turn<'_>) {
         self.once_more = false;
-        self.dialog.cseq += 1;
-        if self.dialog.cseq > self.dialog.reserved {
-            self.dialog.reserved = self.dialog.cseq + BLOCK;
-            if self.dialog.remote.is_some() {
-                turn.save();
-            }
+        if self.dialog.count() {
+            turn.save();
         }
         self.sent += 1;
         turn.ask();
@@ -888,108 +780,6 @@ impl Subscription {
             users,
             sent: self.sent,
             notified: self.notifies,
-        }
-    }
-}
-
-impl Dialog {
-    fn new(id: SubscriptionId, turn: &mut Turn<'_>) -> Self {
-        Self {
-            call_id: format!("{:016x}{:016x}", turn.number(), turn.number()).into(),
-            tag: format!("{MARK}{:08x}{:016x}", id.0.index, turn.number()).into(),
-            cseq: 0,
-            reserved: BLOCK,
-            since: turn.now,
-            remote: None,
-            notified: None,
-            version: None,
-        }
-    }
-}
-
-/// Where a 3xx sends us: the Contact with the highest q, of those that are SIP URIs.
-pub fn redirection(answer: Message<'_>) -> Option<Box<[u8]>> {
-    let q = |contact: &NameAddr<'_>| {
-        let q = contact.params.get(b"q").and_then(|q| std::str::from_utf8(q).ok()?.parse::<f32>().ok());
-        (q.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32
-    };
-    let all = answer.list(Name::Contact).take(32).filter_map(NameAddr::read);
-    let usable = all.filter(|contact| Uri::read(contact.uri).is_some_and(|uri| uri.scheme == Scheme::Sip));
-    // The first of equals wins.
-    let best = usable.fold(None, |best: Option<NameAddr<'_>>, one| match best {
-        Some(best) if q(&best) >= q(&one) => Some(best),
-        _ => Some(one),
-    })?;
-    Some(best.uri.into())
-}
-
-/// The version of a document; of several parts that of the one which says what the others are.
-fn document_version(content_type: &[u8], body: &[u8]) -> Option<u32> {
-    const MULTIPART: &[u8] = b"multipart/";
-    let kind = wire::media_type(content_type);
-    let several = kind.get(..MULTIPART.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(MULTIPART));
-    let parts = if several { wire::multipart::parts(content_type, body, MOST_PARTS).ok()? } else { Vec::new() };
-    let body = if several { wire::multipart::root(content_type, &parts)?.body } else { body };
-    std::str::from_utf8(root_attribute(body, b"version")?).ok()?.trim().parse().ok()
-}
-
-/// An attribute of an XML document's root element, as it is written.
-pub fn root_attribute<'a>(body: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = body;
-    // Declaration, comments and document type come before the root element, whose name starts with a letter.
-    let root = loop {
-        let at = memchr::memchr(b'<', rest)?;
-        rest = &rest[at + 1..];
-        if rest.first()?.is_ascii_alphabetic() {
-            break rest;
-        }
-        if rest.starts_with(b"!--") {
-            rest = &rest[memchr::memmem::find(rest, b"-->")?..];
-        }
-    };
-    let mut at = root.iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'>')?;
-    loop {
-        at += root[at..].iter().position(|byte| !byte.is_ascii_whitespace())?;
-        let name_end = at + root[at..].iter().position(|byte| matches!(byte, b'=' | b'>'))?;
-        if root[name_end] == b'>' {
-            return None;
-        }
-        let quote = name_end + root[name_end..].iter().position(|byte| matches!(byte, b'"' | b'\''))?;
-        let end = quote + 1 + memchr::memchr(root[quote], &root[quote + 1..])?;
-        if root[at..name_end].trim_ascii() == wanted {
-            return Some(&root[quote + 1..end]);
-        }
-        at = end + 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(body: &str, expected: Option<u32>) {
-        assert_eq!(document_version(b"application/x+xml", body.as_bytes()), expected, "{body}");
-    }
-
-    /// QS-14: the version of a list is that of the document which names its members.
-    #[test]
-    fn versions_of_lists_are_found_in_the_root_part() {
-        let body = "--b\r\nContent-ID: <a@b>\r\n\r\n<presence version='9'/>\r\n--b\r\nContent-ID: <l>\r\n\r\n\
-                    <list version='4'/>\r\n--b--";
-        let version = |kind: &str| document_version(kind.as_bytes(), body.as_bytes());
-        assert_eq!(version("Multipart/Related; start=\"<l>\"; boundary=b"), Some(4));
-        assert_eq!(version("multipart/related;boundary=b"), Some(9));
-        assert_eq!(version("multipart/related;boundary=c"), None);
-    }
-
-    #[test]
-    fn versions_are_found_at_the_root_only() {
-        check(r#"<?xml version="1.0"?><dialog-info xmlns="urn:x" version="7" state="full"/>"#, Some(7));
-        check("<!-- version='3' --><dialog-info\r\n  version = '0'>", Some(0));
-        check(r#"<?xml version="1.0"?><presence entity="a"><x version="1"/></presence>"#, None);
-        check(r#"<reginfo version="4294967296">"#, None);
-        for cut in ["", "<", "<a", "<a ", "<a version", "<a version=", "<a version=\"", "<!--", "<?xml", "Voice: 1"] {
-            check(cut, None);
         }
     }
 }
