@@ -51,7 +51,7 @@ pub fn check(path: &Path, wall: Duration) -> Result<Checked, OpenError> {
     checked.damages.extend(damages);
     checked.tail = tail;
     let mut files = journals(&data)?;
-    files.extend(table::tables(&data)?.into_iter().map(|(_, path)| path));
+    files.extend(table::tables(&data, &mut Vec::new())?.into_iter().map(|(_, path)| path));
     checked.bytes = files.iter().filter_map(|file| Some(used(&fs::metadata(file).ok()?))).sum();
     if checked.damages.is_empty() && checked.tail.is_none() {
         let loaded = Disk::recall(home).and_then(|disk| {
@@ -157,7 +157,7 @@ impl Left {
     fn of(home: &Home, safe: Safe, missing: &mut Vec<Damage>) -> Result<Self, OpenError> {
         let mut left = Self::default();
         let data = home.data();
-        for (keyspace, path) in table::tables(&data)? {
+        for (keyspace, path) in table::tables(&data, missing)? {
             if keyspace == RECORDS {
                 left.table(&path, missing)?;
             } else {

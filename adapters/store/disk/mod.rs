@@ -322,7 +322,7 @@ pub(crate) fn verify(data: &Path, safe: Safe) -> Result<(Vec<Damage>, Option<Dam
     let (mut damages, mut tail) = (Vec::new(), None);
     let paths = journals(data)?;
     let (mut last_number, mut sequence) = (None, None);
-    for (keyspace, path) in table::tables(data)? {
+    for (keyspace, path) in table::tables(data, &mut damages)? {
         // The number of the batch that was the last when the table was made is the first thing in it.
         let mut first = |piece: table::Piece<'_>| {
             if let table::Piece::Item { key, value: Some(value), .. } = piece {

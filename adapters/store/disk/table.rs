@@ -1,12 +1,14 @@
 //! Looking through fjall's tables block by block, to say which file is damaged and where.
 
 use crate::error::{Damage, Fault};
+use bytes::Buf as _;
 use lsm_tree::table::block::BlockType;
 use lsm_tree::table::{Block, DataBlock};
 use lsm_tree::{CompressionType, ValueType};
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Sections that are rows of blocks.
 const BLOCKS: [&[u8]; 6] = [b"data", b"tli", b"index", b"filter", b"filter_tli", b"meta"];
@@ -15,20 +17,80 @@ const MAGIC: &[u8] = b"LSM\x03";
 /// A block's head.
 const HEAD: usize = 33;
 
-/// The tables of all keyspaces: keyspace, file.
-pub(crate) fn tables(data: &Path) -> Result<Vec<(u64, PathBuf)>, Fault> {
+/// The tables that count: keyspace, file. A kill leaves others beside them, half written, or of which nothing is needed
+/// any more; they say nothing, and fjall removes them. Where it cannot be told which ones count, all are named.
+pub(crate) fn tables(data: &Path, damages: &mut Vec<Damage>) -> Result<Vec<(u64, PathBuf)>, Fault> {
     let mut found = Vec::new();
-    let keyspaces = data.join("keyspaces");
-    for (keyspace, path) in numbered(&keyspaces)? {
-        found.extend(numbered(&path.join("tables"))?.into_iter().map(|(_, path)| (keyspace, path)));
+    for (keyspace, path) in numbered(&data.join("keyspaces"))? {
+        let directory = path.join("tables");
+        match listed(&path)? {
+            Ok(Some(numbers)) => {
+                for number in numbers {
+                    let file = directory.join(number.to_string());
+                    if file.exists() {
+                        found.push((keyspace, file));
+                    } else {
+                        damages.push(Damage::new(&file, None, "the file is missing"));
+                    }
+                }
+            }
+            unknown => {
+                damages.extend(unknown.err());
+                found.extend(numbered(&directory)?.into_iter().map(|(_, file)| (keyspace, file)));
+            }
+        }
     }
     Ok(found)
+}
+
+/// The numbers of a keyspace's tables, as its newest version says; none if it has no version yet. `current` is the number of
+/// the version (8 bytes) and the XXH3 of its file (16). There a byte says how many levels there are; in each, a byte how
+/// many runs; in each, 4 bytes how many tables; and of each table its number (8), 0, its check (16), and a number (8).
+fn listed(keyspace: &Path) -> Result<Result<Option<Vec<u64>>, Damage>, Fault> {
+    let newest = keyspace.join("current");
+    let current = match fs::read(&newest) {
+        Ok(current) => current,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Ok(None)),
+        Err(error) => return Err(Fault::of(&newest, "read")(error)),
+    };
+    let mut current = current.as_slice();
+    let (Ok(version), Ok(check)) = (current.try_get_u64_le(), current.try_get_u128_le()) else {
+        return Ok(Err(Damage::new(&newest, None, "the file ends too early")));
+    };
+    let path = keyspace.join(format!("v{version}"));
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(Err(Damage::new(&newest, None, format!("v{version}, which it names, is missing"))));
+        }
+        Err(error) => return Err(Fault::of(&path, "read")(error)),
+    };
+    if xxh3_128(&bytes) != check {
+        return Ok(Err(Damage::new(&path, None, format!("its check fails, which stands in {}", newest.display()))));
+    }
+    Ok(numbers(&bytes).map(Some).ok_or_else(|| Damage::new(&path, None, "it names no tables")))
+}
+
+fn numbers(bytes: &[u8]) -> Option<Vec<u64>> {
+    let archive = sfa::Reader::from_reader(&mut Cursor::new(bytes)).ok()?;
+    let section = archive.toc().section(b"tables")?;
+    let mut rest = bytes.get(section.pos() as usize..)?.get(..section.len() as usize)?;
+    let mut found = Vec::new();
+    for _ in 0..rest.try_get_u8().ok()? {
+        for _ in 0..rest.try_get_u8().ok()? {
+            for _ in 0..rest.try_get_u32_le().ok()? {
+                found.push(rest.try_get_u64_le().ok()?);
+                rest = rest.get(1 + 16 + 8..)?;
+            }
+        }
+    }
+    Some(found)
 }
 
 fn numbered(directory: &Path) -> Result<Vec<(u64, PathBuf)>, Fault> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Fault::of(directory, "read")(error)),
     };
     let mut found = Vec::new();

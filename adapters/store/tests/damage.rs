@@ -208,6 +208,34 @@ fn damage_is_noticed_named_and_survived() {
     assert!(seen.iter().filter(|(name, named)| journals_and_records(name) && *named).count() >= 3, "{seen:?}");
 }
 
+/// HA-02: a kill leaves tables that are half written, or of which nothing is needed any more.
+#[test]
+fn tables_that_do_not_count_say_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, other) = (directory.path().join("store"), directory.path().join("other"));
+    let all = whole(&path);
+    let mut disk = Disk::open(&other).unwrap();
+    disk.write(&[put("what has ended", Some("value"))]).unwrap();
+    disk.make_table();
+    drop(disk);
+    let tables = |path: &Path| path.join("data/keyspaces/1/tables");
+    let of_others = files(&tables(&other)).pop().unwrap();
+    let bytes = fs::read(&of_others).unwrap();
+    let leave = || {
+        fs::copy(&of_others, tables(&path).join("900")).unwrap();
+        for (name, bytes) in [("901", &bytes[..0]), ("902", &bytes[..bytes.len() / 2]), ("903", b"something else")] {
+            fs::write(tables(&path).join(name), bytes).unwrap();
+        }
+    };
+    leave();
+    assert_eq!(check(&path, WALL).unwrap().damages, []);
+    leave();
+    assert_eq!(held(&mut Disk::open(&path).unwrap()), all);
+    leave();
+    assert_eq!(salvage(&path, WALL).unwrap().missing, []);
+    assert_eq!(held(&mut Disk::open(&path).unwrap()), all);
+}
+
 #[test]
 fn missing_files_are_named() {
     let directory = tempfile::tempdir().unwrap();
