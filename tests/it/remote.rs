@@ -314,7 +314,7 @@ fn a_restart_goes_on() {
 }
 
 /// Calls of two members in one body of three parts.
-fn roll(version: u32, full: bool, members: &[(&str, &str)]) -> String {
+pub fn roll(version: u32, full: bool, members: &[(&str, &str)]) -> String {
     let mut resources = String::new();
     let mut parts = String::new();
     for (user, state) in members {
