@@ -205,6 +205,12 @@ impl Remote {
         }
     }
 
+    /// Whether the bus has been told the newest state, or is being told.
+    pub(crate) fn is_told(&self, id: SubscriptionId, part: &Part) -> bool {
+        let feed = self.lines.get(&id).and_then(|line| line.feeds.get(part));
+        feed.is_some_and(|feed| feed.problem.is_none() && (feed.tag.is_some() || feed.busy))
+    }
+
     /// The lease of a subscription may have moved. There is no hurry to say so, and the NOTIFY that follows a renewal may
     /// say it along with a new state: those of a while are told together.
     pub(crate) fn prolong(&mut self, now: Time, id: SubscriptionId) {
@@ -244,7 +250,7 @@ impl Remote {
     }
 
     fn lease(&self, now: Time, id: SubscriptionId) -> Time {
-        self.agent.subscription(id).and_then(|row| row.until).unwrap_or(now + UNTOLD)
+        self.agent.lease_end(id).unwrap_or(now + UNTOLD)
     }
 
     /// Those on their way out come first: the same source must not be withdrawn after it has said something new.

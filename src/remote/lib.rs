@@ -57,6 +57,9 @@ const HURRY: Duration = Duration::from_millis(1);
 /// What is not urgent is done at multiples of this.
 const TOGETHER: Duration = Duration::from_millis(250);
 
+/// Memory is not held for more outputs than this.
+const MOST_SPARE: usize = 1024;
+
 /// Something to do at a time.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Due {
@@ -100,6 +103,7 @@ pub struct Remote {
     settings: Settings,
     agent: Agent,
     told: Vec<client::Output>,
+    spare: Vec<client::Output>,
     subs: BTreeMap<u64, Sub>,
     next_sub: u64,
     lines: BTreeMap<SubscriptionId, Line>,
@@ -144,6 +148,7 @@ impl Remote {
             config,
             settings,
             told: Vec::new(),
+            spare: Vec::new(),
             subs: BTreeMap::new(),
             next_sub: 1,
             lines: BTreeMap::new(),
@@ -291,7 +296,9 @@ impl Remote {
     /// Does what the agent wants, and hears what it has learned, which may make it want more.
     fn learn(&mut self, now: Time, out: &mut Outbox) {
         while !self.told.is_empty() {
-            for told in std::mem::take(&mut self.told) {
+            // What these make the agent say meanwhile lands in the other one; both are used again.
+            let mut all = std::mem::replace(&mut self.told, std::mem::take(&mut self.spare));
+            for told in all.drain(..) {
                 match told {
                     client::Output::Send { flow, bytes } => send(out, flow, &bytes),
                     client::Output::Resolve { query, host, port, transport } => {
@@ -313,6 +320,9 @@ impl Remote {
                     }
                     client::Output::Event(event) => self.event(now, event),
                 }
+            }
+            if all.capacity() <= MOST_SPARE {
+                self.spare = all;
             }
         }
         for record in std::mem::take(&mut self.keeping) {

@@ -290,6 +290,14 @@ fn the_bus_is_told() {
     assert_eq!(second.matches("<dialog ").count(), 3, "{second}");
     assert!(bench.asks.is_empty());
 
+    // The same again, as a renewal brings it, is nothing new.
+    let all = [("a", "confirmed"), ("b", "confirmed"), ("c", "early")];
+    bench.notify(&request, 4, "active;expires=600", &document(4, "full", &all));
+    bench.pass(TOGETHER);
+    assert!(bench.asks.is_empty());
+    bench.notify(&request, 5, "active;expires=600", &document(5, "full", &all[1..]));
+    assert_eq!(bench.published(Ok(2)).matches("<dialog ").count(), 2);
+
     // The lease follows that of the subscription.
     bench.pass(SECOND * 540);
     bench.answer("200 OK", "Expires: 600\r\n");
@@ -299,7 +307,7 @@ fn the_bus_is_told() {
     assert!(bench.published(Ok(3)).starts_with("put remote:"), "the whole state after a refusal");
 
     // A body that makes no sense changes nothing, and is told.
-    bench.notify(&request, 4, "active;expires=600", "<dialog-info");
+    bench.notify(&request, 6, "active;expires=600", "<dialog-info");
     assert!(bench.asks.is_empty());
     let RemoteAnswer::Subscriptions(rows, None) = bench.command(RemoteCommand::List { from: 0, most: 9 }) else {
         panic!("a list");
@@ -308,7 +316,7 @@ fn the_bus_is_told() {
     assert!(row.documents[0].problem.is_some() && row.documents[0].state.is_some(), "{row:?}");
 
     // Its end is the end of what it said.
-    bench.notify(&request, 5, "terminated;reason=noresource", "");
+    bench.notify(&request, 7, "terminated;reason=noresource", "");
     assert_eq!(bench.published(Ok(4)), "withdraw");
     assert_eq!(bench.row(rows[0].id).state, "terminated");
     assert_eq!(bench.command(RemoteCommand::Remove(rows[0].id)), RemoteAnswer::Configured);

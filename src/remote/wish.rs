@@ -125,6 +125,17 @@ impl Document {
         Self { at: now, content_type, body, fact, problem }
     }
 
+    /// Whether it is this one, and makes sense.
+    fn is(&self, content_type: &str, body: &Bytes) -> bool {
+        self.problem.is_none() && self.fact.is_some() && *self.content_type == *content_type && self.body == *body
+    }
+
+    /// Whether it says nothing new to whoever knows `old`.
+    fn is_old(&self, package: &dyn AnyPackage, presentity: &str, old: &AnyFact) -> bool {
+        let state = |fact| together(package, self.at, presentity, &[(self.at, fact)]);
+        self.fact.as_ref().is_some_and(|(_, fact)| !package.is_change(&state(old), &state(fact)))
+    }
+
     /// One that cannot be had, after `old`.
     pub(crate) fn damaged(old: Option<Self>, now: Time, problem: &str) -> Self {
         let fact = old.and_then(|old| old.fact);
@@ -424,7 +435,16 @@ impl Remote {
         let Notification { content_type, body, order, .. } = notification;
         let package = self.config.packages.get(line.wish.package);
         let old = line.documents.remove(&fork);
-        let document = Document::read(package, &line.wish.resource, now, content_type, body, old);
+        // A renewal brings what is known, often letter by letter.
+        let (document, same) = match old {
+            Some(old) if old.is(&content_type, &body) => (Document { at: now, ..old }, true),
+            old => {
+                let known = old.as_ref().and_then(|old| old.fact.clone());
+                let document = Document::read(package, &line.wish.resource, now, content_type, body, old);
+                let same = known.is_some_and(|(_, known)| document.is_old(package, &line.wish.resource, &known));
+                (document, same)
+            }
+        };
         let damaged = document.problem.is_some();
         line.documents.insert(fork, document);
         // Its notifier does not call it a list any more.
@@ -440,6 +460,8 @@ impl Remote {
         }
         if damaged {
             self.bad_bodies += 1;
+            self.prolong(now, id);
+        } else if same && self.is_told(id, &Part::Notifier(fork)) {
             self.prolong(now, id);
         } else {
             self.put(id, Part::Notifier(fork));

@@ -401,6 +401,14 @@ impl Agent {
         self.kept.get(id.0).map(|kept| self.row(kept))
     }
 
+    /// Until when a subscription holds, if it does.
+    pub fn lease_end(&self, id: SubscriptionId) -> Option<Time> {
+        match &self.kept.get(id.0)?.it {
+            It::Subscription(it) => it.lease_end(),
+            It::Publication(_) => None,
+        }
+    }
+
     /// How a publication stands.
     pub fn publication(&self, id: PublicationId) -> Option<Row> {
         self.kept.get(id.0).map(|kept| self.row(kept))

@@ -754,6 +754,16 @@ impl Subscription {
         })
     }
 
+    /// Until when the lease runs, if it does.
+    pub fn lease_end(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Active { until, .. } | Phase::Refreshing { until } => Some(until),
+            // A NOTIFY was faster than the answer.
+            Phase::Asking { lease } => lease,
+            Phase::Waiting { .. } | Phase::Leaving { .. } | Phase::Stopped | Phase::Over => None,
+        }
+    }
+
     /// As the API lists it.
     pub fn row(&self, settings: &Settings, users: u32) -> Row {
         Row {
@@ -764,12 +774,7 @@ impl Subscription {
             state: self.state,
             cause: self.cause.clone(),
             last_status: self.last_status,
-            until: match self.phase {
-                Phase::Active { until, .. } | Phase::Refreshing { until } => Some(until),
-                // A NOTIFY was faster than the answer.
-                Phase::Asking { lease } => lease,
-                _ => None,
-            },
+            until: self.lease_end(),
             next: self.deadline(),
             target: self.target().into(),
             call_id: self.dialog.call_id.clone(),
