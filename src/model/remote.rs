@@ -337,7 +337,7 @@ pub struct RemoteDocument {
 }
 
 /// A state that is published to another server.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RemotePublication {
     /// Names it, if somebody inside has asked for it; else a rule of the configuration did.
     pub number: Option<u64>,

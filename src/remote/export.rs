@@ -1,6 +1,6 @@
 //! What is published to other servers.
 
-use super::publish::{Progress, write};
+use super::publish::{progress, write};
 use super::{AGAIN, Due, Remote, Task, soon};
 use lamplighter_model::remote::{Heard, RemotePublication};
 use lamplighter_model::{Answer, AnyState, Command, PackageId, RemoteAnswer, Time};
@@ -151,25 +151,13 @@ impl Remote {
 
     fn publication_row(&self, (rule, resource, package): &ExportKey, id: PublicationId) -> RemotePublication {
         let rule = self.settings.rules.get(usize::from(*rule));
-        let pending = || Progress { state: State::Pending.name(), ..Progress::default() };
-        let row = self.agent.publication(id).map_or_else(pending, Progress::of);
-        let Progress { state, reason, status, until, next, entity_tag, sent } = row;
+        let pending = || RemotePublication { state: State::Pending.name(), ..RemotePublication::default() };
         RemotePublication {
-            number: None,
-            owner: Box::default(),
-            id: None,
             resource: resource.clone(),
             publisher: rule.and_then(|rule| rule.publisher.clone()),
             package: *package,
             server: rule.map_or_else(Box::default, |rule| rule.server.clone()),
-            content_type: Box::default(),
-            entity_tag,
-            state,
-            reason,
-            status,
-            until,
-            next,
-            sent,
+            ..self.agent.publication(id).map_or_else(pending, progress)
         }
     }
 }

@@ -263,8 +263,8 @@ impl Remote {
         let Own { record, content_type, publication, status, sent, .. } = own;
         let row = publication.and_then(|id| self.agent.publication(id));
         let server = record.outbound_proxy.as_ref().or(record.target.as_ref()).unwrap_or(&record.resource).clone();
-        let gone = || Progress { state: State::Terminated.name(), status: *status, sent: *sent, ..Progress::default() };
-        let Progress { state, reason, status, until, next, entity_tag, sent } = row.map_or_else(gone, Progress::of);
+        let (state, status, sent) = (State::Terminated.name(), *status, *sent);
+        let gone = || RemotePublication { state, status, sent, ..RemotePublication::default() };
         RemotePublication {
             number: Some(number),
             owner: record.owner.clone(),
@@ -274,40 +274,22 @@ impl Remote {
             package: record.package,
             server,
             content_type: content_type.clone(),
-            entity_tag,
-            state,
-            reason,
-            status,
-            until,
-            next,
-            sent,
+            ..row.map_or_else(gone, progress)
         }
     }
 }
 
-/// How a publication stands.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    pub state: &'static str,
-    pub reason: Option<String>,
-    pub status: u16,
-    pub until: Option<Time>,
-    pub next: Option<Time>,
-    pub entity_tag: Option<Box<[u8]>>,
-    pub sent: u64,
-}
-
-impl Progress {
-    pub(crate) fn of(row: Row) -> Self {
-        Self {
-            state: row.state.name(),
-            reason: row.cause.as_ref().map(ToString::to_string),
-            status: row.last_status,
-            until: row.until,
-            next: row.next,
-            entity_tag: row.entity_tag,
-            sent: row.sent,
-        }
+/// How a publication stands, whoever wants it.
+pub(crate) fn progress(row: Row) -> RemotePublication {
+    RemotePublication {
+        state: row.state.name(),
+        reason: row.cause.as_ref().map(ToString::to_string),
+        status: row.last_status,
+        until: row.until,
+        next: row.next,
+        entity_tag: row.entity_tag,
+        sent: row.sent,
+        ..RemotePublication::default()
     }
 }
 
