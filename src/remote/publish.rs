@@ -8,7 +8,7 @@ use lamplighter_model::remote::RemotePublication;
 use lamplighter_model::{
     Content, PackageId, Profile, RemoteAnswer, RemoteContent, RemoteRecord, RemoteThing, Rendering, Time,
 };
-use lamplighter_sip::client::{self, Body, PublicationId, Row, State};
+use lamplighter_sip::client::{self, Body, PublicationId, Row, State, Usage};
 use lamplighter_sip::wire::Uri;
 use std::time::Duration;
 
@@ -193,6 +193,7 @@ impl Remote {
             self.agent.publish(now, record, &mut self.told);
         }
         if same {
+            self.agent.forgive(now, Usage::Publication(publication));
             self.agent.refresh(now, publication, &mut self.told);
         }
         self.keep_publication(number);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lamplighter_model::package::{AnyFact, AnyPackage, Reading, Sourced, Stamp};
 use lamplighter_model::remote::{RemoteDocument, RemoteList, RemoteRow};
 use lamplighter_model::{Content, RemoteAnswer, RemoteThing, RemoteWish, Time, View};
-use lamplighter_sip::client::{Notification, Order, Standing, State, SubscriptionId, Watch};
+use lamplighter_sip::client::{Notification, Order, Standing, State, SubscriptionId, Usage, Watch};
 use lamplighter_sip::wire::{Scheme, Uri};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -319,7 +319,7 @@ impl Remote {
 
     pub(crate) fn retry(&mut self, now: Time, id: u64) -> RemoteAnswer {
         if let Some(line) = self.subs.get(&id).and_then(|sub| sub.line) {
-            self.agent.forgive(now, line);
+            self.agent.forgive(now, Usage::Subscription(line));
             self.agent.retry(now, line, &mut self.told);
         }
         self.get(id)

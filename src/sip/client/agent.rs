@@ -297,10 +297,11 @@ impl Agent {
         self.finish(now, out);
     }
 
-    /// The server of a subscription is to be tried even though it was silent or not there. What it asked for itself by
+    /// The server of a subscription or publication is to be tried even though it was silent or not there. What it asked for itself by
     /// Retry-After holds.
-    pub fn forgive(&mut self, now: Time, id: SubscriptionId) {
-        let hop = self.kept.get(id.0).and_then(|kept| kept.it.hop(&self.settings));
+    pub fn forgive(&mut self, now: Time, usage: Usage) {
+        let (Usage::Subscription(SubscriptionId(place)) | Usage::Publication(PublicationId(place))) = usage;
+        let hop = self.kept.get(place).and_then(|kept| kept.it.hop(&self.settings));
         for target in hop.map(|hop| self.hosts.known(now, &hop)).unwrap_or_default() {
             self.servers.forgive(target);
         }

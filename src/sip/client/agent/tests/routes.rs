@@ -318,7 +318,7 @@ fn silence_is_forgiven_and_retry_after_is_not() {
     assert_eq!(bench.agent.subscription(id).unwrap().cause, Some(Cause::Timeout));
     let by_hand = |bench: &mut Bench| {
         bench.tell(|agent, now, out| {
-            agent.forgive(now, id);
+            agent.forgive(now, Usage::Subscription(id));
             agent.retry(now, id, out);
         });
     };
@@ -330,13 +330,24 @@ fn silence_is_forgiven_and_retry_after_is_not() {
     by_hand(&mut bench);
     assert_eq!(bench.agent.subscription(id).unwrap().cause, Some(Cause::Shunned(503)));
     assert_eq!(bench.requests.len(), 2);
+    // Publications are no other.
+    let mut bench = Bench::new();
+    let publication = bench.publish("one");
+    bench.wait(SECOND * 33);
+    bench.tell(|agent, now, out| agent.refresh(now, publication, out));
+    assert_eq!(bench.agent.publication(publication).unwrap().cause, Some(Cause::Shunned(408)));
+    bench.tell(|agent, now, out| {
+        agent.forgive(now, Usage::Publication(publication));
+        agent.refresh(now, publication, out);
+    });
+    assert_eq!(bench.requests.len(), 2);
     // A name is looked up again if it is not known any more.
     let mut bench = named();
     let id = bench.watch();
     resolve(&mut bench, 1, &[target(Transport::Udp, "127.0.0.3:5060")]);
     bench.wait(SECOND * 33);
     bench.tell(|agent, now, out| {
-        agent.forgive(now, id);
+        agent.forgive(now, Usage::Subscription(id));
         agent.retry(now, id, out);
     });
     assert_eq!(bench.requests.len(), 2);
