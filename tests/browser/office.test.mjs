@@ -32,7 +32,8 @@ async function startOffice() {
   const told = [];
   const stop = async () => {
     child.kill('SIGTERM');
-    return exited;
+    const [code] = await exited;
+    return { code, told: told.join('\n') };
   };
   const url = await new Promise((found, failed) => {
     const fail = (why) => failed(new Error(`${why}. It said:\n${told.join('\n')}`));
@@ -88,8 +89,8 @@ test('the_demo_office_is_alive_on_the_panel', async () => {
   assert.deepEqual(page.faults, []);
 
   // The gateway goes: nothing that is shown looks live any more.
-  const [code] = await office.stop();
-  assert.equal(code, 0, 'SIGTERM ends the demo in good order');
+  const { code, told } = await office.stop();
+  assert.equal(code, 0, `SIGTERM ends the demo in good order, and it said:\n${told}`);
   await page.locator('.connection[data-phase="stale"]').waitFor();
   assert.equal(await page.locator('.grid.stale').count(), 1);
 });
