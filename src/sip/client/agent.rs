@@ -297,8 +297,8 @@ impl Agent {
         self.finish(now, out);
     }
 
-    /// The server of a subscription or publication is to be tried even though it was silent or not there. What it asked for itself by
-    /// Retry-After holds.
+    /// The server of a subscription or publication is to be tried even though it was silent or not there. What it asked
+    /// for itself by Retry-After holds.
     pub fn forgive(&mut self, now: Time, usage: Usage) {
         let (Usage::Subscription(SubscriptionId(place)) | Usage::Publication(PublicationId(place))) = usage;
         let hop = self.kept.get(place).and_then(|kept| kept.it.hop(&self.settings));
