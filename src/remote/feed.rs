@@ -263,12 +263,12 @@ impl Remote {
 
     pub(crate) fn feed_question(&mut self, now: Time, id: SubscriptionId, part: &Part) -> Option<(Arc<str>, Command)> {
         let until = self.lease(now, id);
-        let leaving = self.orphans.contains_key(&(id, part.clone()));
-        let body = (!leaving).then(|| self.body(id, part)).flatten();
+        let feed = self.feed(id, part).filter(|feed| !feed.flies)?;
+        let body = if feed.wants == Wants::Put { self.body(id, part) } else { None };
         let least = |package| self.config.packages.expires(package).least;
         let package = self.lines.get(&id).map(|line| line.wish.package);
         let lease = until.since(now).max(package.map(least).unwrap_or_default());
-        let feed = self.feed(id, part).filter(|feed| !feed.flies)?;
+        let feed = self.feed(id, part)?;
         let leftover = (feed.resource.clone(), feed.package, feed.source.clone());
         let left = self.leftovers.get(&leftover).copied();
         let feed = self.feed(id, part)?;
