@@ -2,7 +2,7 @@
 
 use crate::explain::{Explanation, Trace, WatcherRow};
 use crate::package::{AnyState, PackageId};
-use crate::publish::{PublishCommand, PublishError, PublishedLease};
+use crate::publish::{PublishCommand, PublishError, PublishedLease, Renewal};
 use crate::record::Record;
 use crate::remote::{Heard, OwnState, RemoteAnswer, RemoteCommand, RemoteNews};
 use crate::time::Time;
@@ -125,6 +125,9 @@ pub enum Command {
     },
     /// Publishes. The answer comes once the publication is as safe as configured.
     Publish(Box<PublishCommand>),
+    /// Renews the leases of many publications of one shard. Who asks will ask again: the store learns of it, and nothing
+    /// waits for that.
+    Renew(Vec<Renewal>),
     /// Lists subscriptions.
     Watchers {
         /// To this canonical address only.
@@ -169,6 +172,8 @@ pub enum Answer {
     Explain(Box<Explanation>),
     /// To [`Command::Publish`].
     Published(Result<PublishedLease, PublishError>),
+    /// To [`Command::Renew`], in its order.
+    Renewed(Vec<Result<PublishedLease, PublishError>>),
     /// To [`Command::Watchers`].
     Watchers {
         /// The subscriptions.

@@ -27,7 +27,7 @@ pub use package::{
 };
 pub use publish::{
     Content, EntityTag, OwnedAction, OwnedContent, Publish, PublishAction, PublishCommand, PublishError, Published,
-    PublishedLease, ResourceId,
+    PublishedLease, Renewal, ResourceId,
 };
 pub use record::{Durabilities, Durability, Record};
 pub use remote::{

@@ -187,6 +187,19 @@ pub struct PublishCommand {
     pub from: SocketAddr,
 }
 
+/// A lease that is to be renewed.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The canonical address.
+    pub resource: Arc<str>,
+    /// The package.
+    pub package: PackageId,
+    /// The publication.
+    pub tag: EntityTag,
+    /// How long it shall hold from now on.
+    pub expires: Duration,
+}
+
 /// What an adapter is answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PublishedLease {

@@ -6,7 +6,7 @@ use super::{AGAIN, Due, Remote, Task, soon};
 use bytes::Bytes;
 use lamplighter_model::{
     Answer, Command, EntityTag, OwnedAction, OwnedContent, PackageId, PublishCommand, PublishError, PublishedLease,
-    Record, Rendering, Time, View,
+    Record, Rendering, Renewal, Slot, Time, View,
 };
 use lamplighter_sip::client::SubscriptionId;
 use lamplighter_sip::wire::Uri;
@@ -22,6 +22,8 @@ const UNTOLD: Duration = Duration::from_secs(64);
 /// A publication of the bus is renewed when the subscription's lease has moved by more than this.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// So many leases are renewed by one question.
+const RENEWED: usize = 64;
 /// What other servers have said counts for so long after its end, since what has ended lingers.
 const PAST: Duration = Duration::from_secs(120);
 
@@ -216,25 +218,73 @@ impl Remote {
     pub(crate) fn prolong(&mut self, now: Time, id: SubscriptionId) {
         let until = self.lease(now, id);
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let mut moved = false;
-        for feed in line.feeds.values_mut() {
+        for (part, feed) in &mut line.feeds {
             if feed.tag.is_some() && feed.wants == Wants::Nothing && until > feed.until + SLACK {
                 feed.wants = Wants::Refresh;
-                moved |= !feed.busy;
+                if !feed.busy {
+                    self.prolonging.push((id, part.clone()));
+                }
             }
         }
-        if moved {
-            self.due.insert((soon(now), Due::Prolong(id)));
+        if !self.prolonging.is_empty() {
+            self.due.insert((soon(now), Due::Prolong));
         }
     }
 
-    /// The bus is told of the lease, where it has not been told by now.
-    pub(crate) fn prolong_all(&mut self, id: SubscriptionId) {
-        let Some(line) = self.lines.get_mut(&id) else { return };
-        for (part, feed) in &mut line.feeds {
-            if feed.wants == Wants::Refresh && !std::mem::replace(&mut feed.busy, true) {
-                self.waiting.push_back(Task::Feed(id, part.clone()));
+    /// The bus is told of leases, where it has not been told by now: each shard of many at a time.
+    pub(crate) fn prolong_all(&mut self) {
+        let mut shards = vec![Vec::new(); usize::from(self.config.shards)];
+        for (id, part) in std::mem::take(&mut self.prolonging) {
+            let feed = self.lines.get_mut(&id).and_then(|line| line.feeds.get_mut(&part));
+            if let Some(feed) = feed.filter(|feed| feed.wants == Wants::Refresh && !feed.busy)
+                && let Some(parts) = shards.get_mut(usize::from(Slot::of(&feed.resource).shard(self.config.shards)))
+            {
+                feed.busy = true;
+                parts.push((id, part));
+                if parts.len() == RENEWED {
+                    self.waiting.push_back(Task::Renew(std::mem::take(parts)));
+                }
             }
+        }
+        self.waiting.extend(shards.into_iter().filter(|parts| !parts.is_empty()).map(Task::Renew));
+    }
+
+    /// `parts` are those that are asked for in the end; about the others something else is to be said by now.
+    pub(crate) fn renew_question(
+        &mut self,
+        now: Time,
+        parts: &mut Vec<(SubscriptionId, Part)>,
+    ) -> Option<(Arc<str>, Command)> {
+        let mut renewals = Vec::with_capacity(parts.len());
+        for (id, part) in std::mem::take(parts) {
+            match self.renewal(now, id, &part) {
+                Some(renewal) => {
+                    renewals.push(renewal);
+                    parts.push((id, part));
+                }
+                None => self.wait(Task::Feed(id, part)),
+            }
+        }
+        let resource = renewals.first()?.resource.clone();
+        Some((resource, Command::Renew(renewals)))
+    }
+
+    fn renewal(&mut self, now: Time, id: SubscriptionId, part: &Part) -> Option<Renewal> {
+        let expires = self.expires(now, id);
+        let feed = self.feed(id, part).filter(|feed| feed.wants == Wants::Refresh)?;
+        let tag = feed.tag?;
+        (feed.wants, feed.flies, feed.until) = (Wants::Nothing, true, now + expires);
+        let renewal = Renewal { resource: feed.resource.clone(), package: feed.package, tag, expires };
+        self.say(now, &renewal.resource, now + expires);
+        Some(renewal)
+    }
+
+    /// What has been said of each, or to none of them.
+    pub(crate) fn renewed(&mut self, now: Time, parts: &[(SubscriptionId, Part)], answer: Option<Answer>) {
+        let mut results = if let Some(Answer::Renewed(results)) = answer { results } else { Vec::new() }.into_iter();
+        for (id, part) in parts {
+            let again = self.feed_answered(now, *id, part, results.next().map(Answer::Published));
+            self.again(now, again, Task::Feed(*id, part.clone()));
         }
     }
 
@@ -253,6 +303,12 @@ impl Remote {
         self.agent.lease_end(id).unwrap_or(now + UNTOLD)
     }
 
+    /// How long the bus is to keep it from now on: no shorter than it takes.
+    fn expires(&self, now: Time, id: SubscriptionId) -> Duration {
+        let least = self.lines.get(&id).map(|line| self.config.packages.expires(line.wish.package).least);
+        self.lease(now, id).since(now).max(least.unwrap_or_default())
+    }
+
     /// Those on their way out come first: the same source must not be withdrawn after it has said something new.
     fn feed(&mut self, id: SubscriptionId, part: &Part) -> Option<&mut Feed> {
         match self.orphans.get_mut(&(id, part.clone())) {
@@ -262,12 +318,9 @@ impl Remote {
     }
 
     pub(crate) fn feed_question(&mut self, now: Time, id: SubscriptionId, part: &Part) -> Option<(Arc<str>, Command)> {
-        let until = self.lease(now, id);
-        let feed = self.feed(id, part).filter(|feed| !feed.flies)?;
-        let body = if feed.wants == Wants::Put { self.body(id, part) } else { None };
-        let least = |package| self.config.packages.expires(package).least;
-        let package = self.lines.get(&id).map(|line| line.wish.package);
-        let lease = until.since(now).max(package.map(least).unwrap_or_default());
+        let lease = self.expires(now, id);
+        let wants = self.feed(id, part).filter(|feed| !feed.flies)?.wants;
+        let body = if wants == Wants::Put { self.body(id, part) } else { None };
         let feed = self.feed(id, part)?;
         let leftover = (feed.resource.clone(), feed.package, feed.source.clone());
         let left = self.leftovers.get(&leftover).copied();
@@ -281,9 +334,8 @@ impl Remote {
             (Wants::Put, _, Some((format, body))) => {
                 OwnedAction::Put(feed.source.clone(), OwnedContent::Document { format, body })
             }
-            (Wants::Refresh, Some(tag), _) => OwnedAction::Refresh(tag),
             (Wants::Withdraw, Some(tag), _) => OwnedAction::Withdraw(tag),
-            (wants, ..) => {
+            _ => {
                 (feed.busy, feed.wants) = (false, Wants::Nothing);
                 if wants == Wants::Withdraw {
                     self.gone(id, part);
@@ -365,13 +417,18 @@ impl Remote {
             Some(Answer::Published(Err(error))) => feed.problem = Some(error),
             _ => again = Some(AGAIN),
         }
-        if again.is_some() && feed.wants == Wants::Nothing {
+        if again.is_some() && matches!(feed.wants, Wants::Nothing | Wants::Refresh) {
             feed.wants = if leaving { Wants::Withdraw } else { Wants::Put };
         }
-        if again.is_none() && feed.wants != Wants::Nothing {
+        let renews = again.is_none() && feed.wants == Wants::Refresh;
+        if again.is_none() && !renews && feed.wants != Wants::Nothing {
             again = Some(Duration::ZERO);
         }
         feed.busy = again.is_some();
+        if renews {
+            self.prolonging.push((id, part.clone()));
+            self.due.insert((soon(now), Due::Prolong));
+        }
         if leaving && again.is_none() {
             self.gone(id, part);
         }

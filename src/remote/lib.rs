@@ -77,8 +77,8 @@ enum Due {
     Unconfirmed(SubscriptionId),
     /// Whoever wanted something before a restart has had time to say so again.
     Claimed,
-    /// The lease of this dialog's subscription has moved, and the bus is to know it.
-    Prolong(SubscriptionId),
+    /// Leases of subscriptions have moved, and the bus is to know it.
+    Prolong,
     /// The shard may be asked again.
     Ask(Task),
     /// Whether this is still what our own sources say is to be asked for.
@@ -90,6 +90,8 @@ enum Due {
 enum Task {
     /// To take what a dialog has learned.
     Feed(SubscriptionId, Part),
+    /// To keep what these have learned for longer. All of one shard.
+    Renew(Vec<(SubscriptionId, Part)>),
     /// For the state to publish elsewhere.
     Export(ExportKey),
     /// To let go of what somebody said before a restart.
@@ -125,6 +127,8 @@ pub struct Remote {
     /// Records on their way to the store.
     keeping: Vec<Record>,
     due: BTreeSet<(Time, Due)>,
+    /// What is to be prolonged on the bus.
+    prolonging: Vec<(SubscriptionId, Part)>,
     /// Questions under way, and those that wait.
     asked: BTreeMap<u64, Task>,
     waiting: VecDeque<Task>,
@@ -166,6 +170,7 @@ impl Remote {
             kept: Kept::default(),
             keeping: Vec::new(),
             due: BTreeSet::new(),
+            prolonging: Vec::new(),
             asked: BTreeMap::new(),
             waiting: VecDeque::new(),
             next_ask: 1,
@@ -420,7 +425,7 @@ impl Remote {
                 Due::Forget(number) => self.forget_own(number),
                 Due::Unconfirmed(id) => self.discard(id),
                 Due::Claimed => self.discard_unclaimed(),
-                Due::Prolong(id) => self.prolong_all(id),
+                Due::Prolong => self.prolong_all(),
                 Due::Ask(task) => self.waiting.push_back(task),
                 Due::Look(key) => self.look(key),
             }
@@ -430,10 +435,11 @@ impl Remote {
     /// Asks shards what is worth asking, as far as there is room.
     fn ask(&mut self, now: Time, out: &mut Outbox) {
         while self.asked.len() < ASKED
-            && let Some(task) = self.waiting.pop_front()
+            && let Some(mut task) = self.waiting.pop_front()
         {
-            let question = match &task {
+            let question = match &mut task {
                 Task::Feed(id, part) => self.feed_question(now, *id, part),
+                Task::Renew(parts) => self.renew_question(now, parts),
                 Task::Export(key) => self.export_question(key),
                 Task::Discard(leftover) => self.discard_question(leftover),
             };
@@ -449,10 +455,19 @@ impl Remote {
         let Some(task) = self.asked.remove(&number) else { return };
         let again = match &task {
             Task::Feed(id, part) => self.feed_answered(now, *id, part, answer),
+            Task::Renew(parts) => {
+                self.renewed(now, parts, answer);
+                None
+            }
             Task::Export(key) => self.export_answered(now, key, answer),
             Task::Discard(leftover) => self.discarded(leftover, answer),
         };
-        match again {
+        self.again(now, again, task);
+    }
+
+    /// Asks again after so long, if at all.
+    fn again(&mut self, now: Time, pause: Option<Duration>, task: Task) {
+        match pause {
             Some(Duration::ZERO) => self.waiting.push_back(task),
             Some(pause) => _ = self.due.insert((now + pause, Due::Ask(task))),
             None => {}

@@ -4,7 +4,7 @@ use super::*;
 use lamplighter_model::remote::{RemoteRow, RemoteWish};
 use lamplighter_model::{
     Access, Addresses, EntityTag, Heard, OwnState, OwnedAction, OwnedContent, Packages, Profiles, PublishError,
-    PublishedLease, Transport, config as model,
+    PublishedLease, Renewal, Slot, Transport, config as model,
 };
 use lamplighter_sip::client::Local;
 
@@ -191,16 +191,28 @@ impl Bench {
         self.handle(Input::Tick);
     }
 
-    /// The next thing that a shard is asked to publish: source, body and lease.
+    /// The next thing that a shard is asked to publish or to renew: source, body and lease.
     fn published(&mut self, result: Result<u64, PublishError>) -> String {
         let (number, command) = self.asks.pop_front().expect("a question");
-        let Command::Publish(command) = command else { panic!("{command:?}") };
+        let command = match command {
+            Command::Publish(command) => command,
+            Command::Renew(all) => {
+                let said: Vec<_> = all.iter().map(|one| format!("refresh {}", one.expires.as_secs())).collect();
+                let one = |one: &Renewal| {
+                    let lease = |tag| PublishedLease { tag: EntityTag(tag), created: false, expires: one.expires };
+                    result.clone().map(lease)
+                };
+                let answer = Some(Answer::Renewed(all.iter().map(one).collect()));
+                self.handle(Input::Asked { number, answer });
+                return said.join(", ");
+            }
+            other => panic!("{other:?}"),
+        };
         let expires = command.expires.unwrap_or_default();
         let said = match &command.action {
             OwnedAction::Put(source, OwnedContent::Document { body, .. }) => {
                 format!("put {source} {} {}", expires.as_secs(), String::from_utf8_lossy(body))
             }
-            OwnedAction::Refresh(_) => format!("refresh {}", expires.as_secs()),
             OwnedAction::Withdraw(_) => "withdraw".into(),
             other => panic!("{other:?}"),
         };
@@ -216,6 +228,59 @@ impl Bench {
         self.notify(&request, 1, "active;expires=600", &document(1, "full", &[("a", "early")]));
         (id, request)
     }
+}
+
+/// Leases that have moved in the same moment are told to each shard together; whoever has something new to say
+/// meanwhile, or has left, does that instead.
+#[test]
+fn leases_are_renewed_together() {
+    const COUNT: u64 = 150;
+    let mut bench = Bench::new(|settings| settings.most = 200);
+    bench.handle(Input::Config(Arc::new(Config { shards: 2, ..config() })));
+    let request = |bench: &mut Bench, number: u64| {
+        let resource = format!("sip:{}@example.com", 3000 + number);
+        bench.subscribe(RemoteWish { resource: resource.into(), ..wish(None) });
+        let request = bench.answer("200 OK", "Expires: 600\r\n");
+        bench.notify(&request, 1, "active;expires=600", &document(1, "full", &[("a", "early")]));
+        assert!(bench.published(Ok(number)).starts_with("put "));
+        request
+    };
+    let requests: Vec<_> = (0..COUNT).map(|number| request(&mut bench, number)).collect();
+    bench.pass(SECOND * 540);
+    while !bench.sent.is_empty() {
+        bench.answer("200 OK", "Expires: 600\r\n");
+    }
+    bench.notify(&requests[0], 2, "active;expires=600", &document(2, "full", &[("a", "confirmed")]));
+    bench.notify(&requests[1], 2, "terminated;reason=noresource", "");
+    assert!(bench.published(Ok(1000)).contains("confirmed"));
+    assert_eq!(bench.published(Ok(0)), "withdraw");
+    assert!(bench.asks.is_empty(), "the others can wait");
+    bench.pass(TOGETHER);
+
+    let questions: Vec<_> = bench.asks.drain(..).collect();
+    assert!((3..=4).contains(&questions.len()), "{}", questions.len());
+    let mut tags = Vec::new();
+    for (number, command) in questions {
+        let Command::Renew(all) = command else { panic!("{command:?}") };
+        let shards: BTreeSet<_> = all.iter().map(|one| Slot::of(&one.resource).shard(2)).collect();
+        assert_eq!((shards.len(), all.len() <= 64), (1, true));
+        let result = |one: &Renewal| match one.tag.0 {
+            7 => Err(PublishError::NoSuchTag),
+            tag => Ok(PublishedLease { tag: EntityTag(tag), created: false, expires: one.expires }),
+        };
+        let answer = if tags.is_empty() { None } else { Some(Answer::Renewed(all.iter().map(result).collect())) };
+        bench.handle(Input::Asked { number, answer });
+        tags.push(all.iter().map(|one| one.tag.0).collect::<BTreeSet<_>>());
+    }
+    assert_eq!(tags.iter().flatten().copied().collect::<Vec<_>>().len() as u64, COUNT - 2);
+    // What a shard does not know, and what it was too busy for, is said in full.
+    bench.pass(SECOND);
+    let anew = tags[0].len() + usize::from(!tags[0].contains(&7));
+    assert_eq!(bench.asks.len(), anew.min(64));
+    for _ in 0..anew {
+        assert!(bench.published(Ok(2000)).starts_with("put "));
+    }
+    assert!(bench.asks.is_empty());
 }
 
 /// QS-01, QS-03, QS-10: equal wishes share a dialog, which lingers a little and then ends.

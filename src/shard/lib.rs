@@ -12,12 +12,13 @@ use lamplighter_model::explain::{Explanation, WatcherExplanation, WatcherRow};
 use lamplighter_model::{
     Answer, Command, Config, Counter, Counters, Durability, Expires, Flow, Input, Outbox, Output, OwnState,
     OwnedAction, PackageId, Publish, PublishAction, PublishCommand, PublishError, Published, PublishedLease, Record,
-    RemoteAnswer, ResourceId, Seed, Time,
+    RemoteAnswer, Renewal, ResourceId, Seed, Time,
 };
 use lamplighter_sip::Engine;
 use lamplighter_sip::route::{Routed, route};
 use lamplighter_sip::wire::{Index, keep_alive};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -305,6 +306,7 @@ impl Shard {
     fn command(&mut self, now: Time, ticket: u64, command: Command) -> Result<Answer, HeldAnswer> {
         Ok(match command {
             Command::Publish(command) => Answer::Published(self.publish_held(now, ticket, command)?),
+            Command::Renew(all) => Answer::Renewed(all.into_iter().map(|one| self.renew(now, one)).collect()),
             Command::Explain { resource } => {
                 let packages = self.bus.explain(now, &resource).into_iter().map(|(id, mut explanation)| {
                     explanation.watchers = self.engine.explain(id);
@@ -373,6 +375,12 @@ impl Shard {
         let publish = Publish { resource, package: *package, action, expires, from: *from, trusted: true };
         let Published { tag, created } = self.bus.publish(now, publish)?;
         Ok(PublishedLease { tag, created, expires })
+    }
+
+    fn renew(&mut self, now: Time, renewal: Renewal) -> Result<PublishedLease, PublishError> {
+        let Renewal { resource, package, tag, expires } = renewal;
+        let (action, from) = (OwnedAction::Refresh(tag), SocketAddr::from(([0, 0, 0, 0], 0)));
+        self.publish(now, &PublishCommand { resource, package, action, expires: Some(expires), from })
     }
 
     fn configure(&mut self, now: Time, config: &Arc<Config>) {

@@ -7,7 +7,7 @@ use crate::{ASKED, GRACE, Remote, Rule, Settings, Watched, wish};
 use lamplighter_model::remote::{Heard, RemoteRow, RemoteWish};
 use lamplighter_model::{
     Answer, Command, Content, EntityTag, Flow, Input, Outbox, Output, OwnState, OwnedAction, OwnedContent, PackageId,
-    Packages, PublishError, PublishedLease, Reading, Record, RemoteAnswer, RemoteCommand, Seed, Time,
+    Packages, PublishError, PublishedLease, Reading, Record, RemoteAnswer, RemoteCommand, Renewal, Seed, Time,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -519,9 +519,6 @@ impl World {
                 let resource = command.resource.to_string();
                 let expires = command.expires.unwrap_or_default();
                 self.tags += 1;
-                let entry = |tag: EntityTag, bus: &BTreeMap<(String, String), OnBus>| {
-                    bus.iter().find(|(_, one)| one.tag == tag.0).map(|(key, _)| key.clone())
-                };
                 let result = match command.action {
                     OwnedAction::Put(source, OwnedContent::Document { body, .. }) => {
                         let key = (resource, source.to_string());
@@ -534,21 +531,11 @@ impl World {
                         }
                         Ok(self.tags)
                     }
-                    OwnedAction::Refresh(tag) => match entry(tag, &self.bus) {
-                        Some(key) => {
-                            let one = self.bus.get_mut(&key).unwrap();
-                            (one.tag, one.until) = (self.tags, self.now + expires);
-                            Ok(self.tags)
-                        }
-                        None => Err(PublishError::NoSuchTag),
-                    },
-                    OwnedAction::Withdraw(tag) => match entry(tag, &self.bus) {
-                        Some(key) => {
-                            self.bus.remove(&key);
-                            Ok(self.tags)
-                        }
-                        None => Err(PublishError::NoSuchTag),
-                    },
+                    OwnedAction::Withdraw(tag) => {
+                        let key = self.bus.iter().find(|(_, one)| one.tag == tag.0).map(|(key, _)| key.clone());
+                        let gone = key.and_then(|key| self.bus.remove(&key));
+                        gone.map(|_| self.tags).ok_or(PublishError::NoSuchTag)
+                    }
                     other => panic!("{other:?}"),
                 };
                 Some(Answer::Published(result.map(|tag| PublishedLease {
@@ -556,6 +543,16 @@ impl World {
                     created: true,
                     expires,
                 })))
+            }
+            (Command::Renew(all), _) => {
+                let renew = |one: Renewal| {
+                    self.tags += 1;
+                    let known = self.bus.values_mut().find(|known| known.tag == one.tag.0);
+                    let known = known.ok_or(PublishError::NoSuchTag)?;
+                    (known.tag, known.until) = (self.tags, self.now + one.expires);
+                    Ok(PublishedLease { tag: EntityTag(self.tags), created: false, expires: one.expires })
+                };
+                Some(Answer::Renewed(all.into_iter().map(renew).collect()))
             }
             (Command::Own { resource, package, .. }, _) => {
                 let state = self.own.get(&*resource).filter(|calls| !calls.is_empty()).map(|calls| {

@@ -143,6 +143,7 @@ impl Gateway {
             Input::Command { ticket, command } => {
                 let owner = match &command {
                     Command::Publish(publish) => Slot::of(&publish.resource).shard(self.config.shards),
+                    Command::Renew(all) => Slot::of(&all[0].resource).shard(self.config.shards),
                     Command::Explain { resource }
                     | Command::Refresh { resource }
                     | Command::Trace { resource, .. }

@@ -1,7 +1,9 @@
 //! What is acknowledged is not lost: answers wait for the store, and everything comes back after a restart.
 
 use crate::*;
-use lamplighter_model::publish::{OwnedAction, OwnedContent, PublishCommand, PublishError};
+use lamplighter_model::publish::{
+    EntityTag, OwnedAction, OwnedContent, PublishCommand, PublishError, PublishedLease, Renewal,
+};
 use lamplighter_model::record::SubscriptionRecord;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -677,8 +679,7 @@ fn adapters_are_told_of_a_large_store_bit_by_bit() {
     let Some(Record::Publication(one)) = kept else { panic!("a publication is kept") };
     for number in 0..LINES {
         let (mut line, address) = (one.clone(), format!("sip:{number}@example.com"));
-        (line.resource, line.entity_tag, line.stamp.counter) =
-            (address.into(), lamplighter_model::EntityTag(number + 1), number + 1);
+        (line.resource, line.entity_tag, line.stamp.counter) = (address.into(), EntityTag(number + 1), number + 1);
         gateway.disk.put(Record::Publication(line));
     }
     gateway.changes.clear();
@@ -1135,6 +1136,44 @@ fn what_adapters_publish_is_answered_when_it_is_safe_or_refused() {
     gateway.save();
     gateway.restart(SECOND);
     assert_eq!(gateway.load(), (1, 2));
+}
+
+/// Nobody has been promised a renewal that an adapter asks for by itself: it waits for no store, and works without one.
+#[test]
+fn renewals_of_adapters_are_answered_at_once() {
+    let mut gateway = Gateway::stored();
+    let command = put(&gateway, "remote:a", &dialog("a", "early"));
+    gateway.handle(Input::Command { ticket: 1, command });
+    gateway.save();
+    let [(1, Answer::Published(Ok(lease)))] = gateway.answers[..] else { panic!("{:?}", gateway.answers) };
+    gateway.answers.clear();
+    let package = gateway.config.packages.find(b"dialog").unwrap();
+    let renew = |gateway: &mut Gateway, tags: &[u64]| {
+        let one = |tag: &u64| Renewal {
+            resource: "sip:1@example.com".into(),
+            package,
+            tag: EntityTag(*tag),
+            expires: SECOND * 100,
+        };
+        match gateway.command(Command::Renew(tags.iter().map(one).collect())) {
+            Some(Answer::Renewed(results)) => results,
+            other => panic!("{other:?}"),
+        }
+    };
+    let tag = |results: &[Result<PublishedLease, PublishError>]| match results {
+        [Err(PublishError::NoSuchTag), Ok(lease)] if lease.expires == SECOND * 100 && !lease.created => lease.tag.0,
+        other => panic!("{other:?}"),
+    };
+    let newer = tag(&renew(&mut gateway, &[1, lease.tag.0]));
+    gateway.fail(true);
+    let newest = tag(&renew(&mut gateway, &[lease.tag.0, newer]));
+    gateway.wait(SECOND * 90);
+    tag(&renew(&mut gateway, &[newer, newest]));
+    gateway.wait(SECOND * 90);
+    assert_eq!(gateway.load(), (0, 1));
+    gateway.fail(false);
+    gateway.wait(SECOND * 20);
+    assert_eq!(gateway.load(), (0, 0));
 }
 
 /// OP-03: what comes in, what is decided, what goes out, and what comes back.
