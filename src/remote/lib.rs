@@ -108,7 +108,7 @@ pub struct Remote {
     spare: Vec<client::Output>,
     subs: BTreeMap<u64, Sub>,
     next_sub: u64,
-    lines: BTreeMap<SubscriptionId, Line>,
+    lines: Map<SubscriptionId, Box<Line>>,
     /// Publications on the bus that have nobody behind them any more and are being withdrawn.
     orphans: BTreeMap<(SubscriptionId, Part), Feed>,
     /// What is on the bus from before a restart, and nobody has said again since.
@@ -155,7 +155,7 @@ impl Remote {
             spare: Vec::new(),
             subs: BTreeMap::new(),
             next_sub: 1,
-            lines: BTreeMap::new(),
+            lines: Map::with_hasher(seed),
             orphans: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             hearsay: Map::with_hasher(seed),

@@ -9,7 +9,8 @@ use lamplighter_model::remote::{RemoteDocument, RemoteList, RemoteRow};
 use lamplighter_model::{Content, RemoteAnswer, RemoteThing, RemoteWish, Time, View};
 use lamplighter_sip::client::{Notification, Order, Standing, State, SubscriptionId, Usage, Watch};
 use lamplighter_sip::wire::{Scheme, Uri};
-use std::collections::{BTreeMap, BTreeSet};
+use litemap::LiteMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +68,10 @@ pub(crate) struct Line {
     users: BTreeSet<u64>,
     /// The canonical address under which it enters the bus.
     pub local: Option<Arc<str>>,
-    pub documents: BTreeMap<u32, Document>,
+    pub documents: LiteMap<u32, Document>,
     /// What it says of the members of a list.
     pub list: Option<List>,
-    pub feeds: BTreeMap<Part, Feed>,
+    pub feeds: LiteMap<Part, Feed>,
     /// It is the gateway's own, so that what it says is for everyone.
     pub own: bool,
     /// The domain that members of a list have here, where it is another than there.
@@ -238,9 +239,9 @@ impl Remote {
             wish: wish.clone(),
             users: BTreeSet::new(),
             local,
-            documents: BTreeMap::new(),
+            documents: LiteMap::new(),
             list: None,
-            feeds: BTreeMap::new(),
+            feeds: LiteMap::new(),
             own: wish.subscriber.is_none(),
             domain,
             anew: now,
@@ -252,7 +253,7 @@ impl Remote {
         if line.restored.is_some() && self.resumed {
             self.plan_renewal(now, id, PACE);
         }
-        self.lines.insert(id, line);
+        self.lines.insert(id, Box::new(line));
         Ok(id)
     }
 
@@ -361,8 +362,8 @@ impl Remote {
 
     /// The time in which somebody could have come back is over.
     pub(crate) fn leave(&mut self, now: Time, id: SubscriptionId) {
-        let over = |line: &Line| line.users.is_empty() && line.linger.is_some_and(|until| until <= now);
-        if self.lines.get(&id).is_some_and(over) {
+        let line = self.lines.get(&id).filter(|line| line.users.is_empty());
+        if line.is_some_and(|line| line.linger.is_some_and(|until| until <= now)) {
             self.agent.unsubscribe(now, id, &mut self.told);
             self.forget_all(id);
             self.lines.remove(&id);
@@ -434,19 +435,23 @@ impl Remote {
         }
         let Notification { content_type, body, order, .. } = notification;
         let package = self.config.packages.get(line.wish.package);
-        let old = line.documents.remove(&fork);
+        let mut damaged = false;
         // A renewal brings what is known, often letter by letter.
-        let (document, same) = match old {
-            Some(old) if old.is(&content_type, &body) => (Document { at: now, ..old }, true),
-            old => {
+        let same = match line.documents.get_mut(&fork) {
+            Some(old) if old.is(&content_type, &body) => {
+                old.at = now;
+                true
+            }
+            _ => {
+                let old = line.documents.remove(&fork);
                 let known = old.as_ref().and_then(|old| old.fact.clone());
                 let document = Document::read(package, &line.wish.resource, now, content_type, body, old);
                 let same = known.is_some_and(|(_, known)| document.is_old(package, &line.wish.resource, &known));
-                (document, same)
+                damaged = document.problem.is_some();
+                line.documents.insert(fork, document);
+                same
             }
         };
-        let damaged = document.problem.is_some();
-        line.documents.insert(fork, document);
         // Its notifier does not call it a list any more.
         if line.list.take_if(|_| !damaged).is_some() {
             let members = line.feeds.keys().filter(|part| matches!(part, Part::Member(_)));

@@ -11,6 +11,7 @@ use super::standing::Standing;
 use super::subscriber::{Subscription, Verdict};
 use super::table::{Place, Table};
 use super::transaction::{self, Branch, Transaction};
+use crate::identifier::hex;
 use crate::wire::{self, Essentials, Index, Limits, Message, Name, NameAddr, Start, Via, write};
 use bytes::Bytes;
 use lamplighter_model::config;
@@ -18,6 +19,7 @@ use lamplighter_model::hash::Map;
 use lamplighter_model::wheel::{Timer, Wheel};
 use lamplighter_model::{Flow, Seed, Time, Transport};
 use std::collections::VecDeque;
+use std::io::Write;
 use std::time::Duration;
 
 /// The first pause after a failed PUBLISH; doubled each time.
@@ -1055,39 +1057,49 @@ impl Agent {
 
     /// The answer to a request, which goes back to where the request came from. It depends on nothing but the
     /// request, so that a retransmission gets the same.
-    fn answer(&self, flow: Flow, request: Message<'_>, status: u16) -> Option<Bytes> {
-        let mut out = Vec::with_capacity(400);
-        write::status_line(&mut out, status);
+    fn answer(&mut self, flow: Flow, request: Message<'_>, status: u16) -> Option<Bytes> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let written = self.write_answer(flow, request, status, &mut buffer);
+        let bytes = written.map(|()| Bytes::copy_from_slice(&buffer));
+        self.buffer = buffer;
+        bytes
+    }
+
+    fn write_answer(&self, flow: Flow, request: Message<'_>, status: u16, out: &mut Vec<u8>) -> Option<()> {
+        write::status_line(out, status);
         let mut vias = request.list(Name::Via);
         let top = Via::read(vias.next()?)?;
         out.extend_from_slice(b"Via: ");
-        write::value(&mut out, top.raw);
+        write::value(out, top.raw);
         if top.params.get(b"received").is_none() {
-            out.extend_from_slice(format!(";received={}", flow.remote.ip().to_canonical()).as_bytes());
+            // Writing to memory does not fail.
+            let _ = write!(out, ";received={}", flow.remote.ip().to_canonical());
         }
         out.extend_from_slice(b"\r\n");
         for via in vias {
-            write::header(&mut out, "Via", via);
+            write::header(out, "Via", via);
         }
-        write::header(&mut out, "From", request.first(Name::From)?);
+        write::header(out, "From", request.first(Name::From)?);
         let to = request.first(Name::To)?;
         out.extend_from_slice(b"To: ");
-        write::value(&mut out, to);
+        write::value(out, to);
         if NameAddr::read(to).is_none_or(|to| to.tag().is_none()) {
             let parts = [request.first(Name::CallId)?, request.first(Name::CSeq)?];
             let tag = self.random.seed.fingerprint(&parts) as u64;
-            out.extend_from_slice(format!(";tag={tag:016x}").as_bytes());
+            out.extend_from_slice(b";tag=");
+            hex(out, tag, 16);
         }
         out.extend_from_slice(b"\r\n");
-        write::header(&mut out, "Call-ID", request.first(Name::CallId)?);
-        write::header(&mut out, "CSeq", request.first(Name::CSeq)?);
+        write::header(out, "Call-ID", request.first(Name::CallId)?);
+        write::header(out, "CSeq", request.first(Name::CSeq)?);
         match status {
-            200 | 405 => write::header(&mut out, "Allow", ALLOW),
-            415 => write::header(&mut out, "Accept-Encoding", b"identity"),
+            200 | 405 => write::header(out, "Allow", ALLOW),
+            415 => write::header(out, "Accept-Encoding", b"identity"),
             _ => {}
         }
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        Some(out.into())
+        Some(())
     }
 }
 
