@@ -73,6 +73,10 @@ pub(crate) trait Machine {
 
     fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Outbox);
     fn deadline(&self) -> Option<Time>;
+    /// Whether somebody owes it an answer, which is likely to come soon.
+    fn expects(&self) -> bool {
+        false
+    }
     /// Whether a stopping machine has nothing more to say.
     fn is_through(&self) -> bool;
 }
@@ -100,6 +104,10 @@ impl Machine for Remote {
 
     fn deadline(&self) -> Option<Time> {
         Self::deadline(self)
+    }
+
+    fn expects(&self) -> bool {
+        Self::expects(self)
     }
 
     fn is_through(&self) -> bool {
@@ -165,10 +173,46 @@ pub(crate) struct Driver<M> {
     until: Option<Time>,
     /// Nobody else has been let run since the last sleep.
     fresh: bool,
-    /// The turn had something to handle.
+    /// The turns since the last rest had something to handle.
     busy: bool,
-    /// The next nap.
-    nap: Duration,
+    naps: Naps,
+}
+
+/// When a machine that may nap does: where it expects an answer, and where what came last came together.
+struct Naps {
+    next: Duration,
+    /// Something came during the last nap without being expected, or soon after it.
+    gathers: bool,
+    /// The nap that is over was for something that was not expected.
+    hoped: bool,
+}
+
+impl Default for Naps {
+    fn default() -> Self {
+        Self { next: NAP, gathers: true, hoped: false }
+    }
+}
+
+impl Naps {
+    /// How long after a turn: not at all if there was nothing to do. `expects`: somebody owes an answer.
+    fn after(&mut self, busy: bool, expects: bool) -> Option<Duration> {
+        if std::mem::take(&mut self.hoped) {
+            self.gathers = busy;
+        }
+        if !busy || !expects && !self.gathers {
+            return None;
+        }
+        self.hoped = !expects;
+        let nap = self.next;
+        self.next = (nap * 2).min(LONG_NAP);
+        Some(nap)
+    }
+
+    /// There was nothing to do for so long.
+    fn slept(&mut self, time: Duration) {
+        self.gathers |= time < LONG_NAP;
+        self.next = NAP;
+    }
 }
 
 /// Where outputs go, apart from our own sockets.
@@ -220,7 +264,7 @@ impl<M: Machine> Driver<M> {
             until: None,
             fresh: true,
             busy: false,
-            nap: NAP,
+            naps: Naps::default(),
         }
     }
 
@@ -234,18 +278,17 @@ impl<M: Machine> Driver<M> {
             {
                 return;
             }
-            let busy = std::mem::take(&mut self.busy);
             if more {
                 self.ready.fill(true);
-            } else if M::NAPS && busy {
-                self.nap();
+            } else if let Some(nap) = self.naps() {
+                self.nap(nap);
             } else if std::mem::take(&mut self.fresh) {
                 // Whoever shares this core may have more for us: one look costs less than falling asleep and waking.
                 std::thread::yield_now();
                 self.ready.fill(true);
             } else {
                 self.sleep();
-                (self.fresh, self.nap) = (true, NAP);
+                self.fresh = true;
             }
         }
     }
@@ -394,10 +437,14 @@ impl<M: Machine> Driver<M> {
         bytes.clear();
     }
 
+    fn naps(&mut self) -> Option<Duration> {
+        let busy = std::mem::take(&mut self.busy);
+        if M::NAPS { self.naps.after(busy, self.machine.expects()) } else { None }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a nap that something could end would not gather anything")]
-    fn nap(&mut self) {
-        std::thread::sleep(self.nap);
-        self.nap = (self.nap * 2).min(LONG_NAP);
+    fn nap(&mut self, nap: Duration) {
+        std::thread::sleep(nap);
         self.fresh = false;
         self.ready.fill(true);
     }
@@ -418,8 +465,12 @@ impl<M: Machine> Driver<M> {
         let mut fds = Vec::with_capacity(self.sockets.len() + 1);
         fds.push(PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN));
         fds.extend(self.sockets.iter().map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+        let asleep = self.clock.now();
         let result = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
         self.inbox.awake();
+        // The deadline does not count: what is done then is what was planned.
+        let came = result.is_ok_and(|ready| ready > 0);
+        self.naps.slept(if came { self.clock.now().since(asleep) } else { Duration::MAX });
         match result {
             Ok(0) => {}
             Ok(_) => {

@@ -275,6 +275,11 @@ impl Remote {
         [self.agent.deadline(), first].into_iter().flatten().min()
     }
 
+    /// Whether a server or a shard owes us an answer.
+    pub fn expects(&self) -> bool {
+        self.agent.expects() || !self.asked.is_empty()
+    }
+
     /// Whether nothing is left to be done after [`Input::Stop`].
     pub fn is_through(&self) -> bool {
         self.stopping && (self.settings.agent.store || self.agent.is_idle())

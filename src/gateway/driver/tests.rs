@@ -258,3 +258,26 @@ fn the_clock_is_wall_time_that_does_not_go_back() {
     assert!(one <= two);
     assert!(wall().abs_diff(Duration::from_micros(two.as_micros())) < Duration::from_secs(1));
 }
+
+/// What is not expected is napped for only where it comes often.
+#[test]
+fn naps_are_taken_where_they_gather() {
+    const BUSY: bool = true;
+    const IDLE: bool = false;
+    let mut naps = Naps::default();
+    let ms = |nap: Option<Duration>| nap.map(|nap| nap.as_millis());
+    // Requests leave, and their answers come together, after which nothing does.
+    assert_eq!([true, false, false].map(|expects| ms(naps.after(BUSY, expects))), [Some(1), Some(2), Some(4)]);
+    assert_eq!(naps.after(IDLE, false), None);
+    naps.slept(Duration::MAX);
+    // The next time nobody waits for more than the answers.
+    assert_eq!([true, false].map(|expects| ms(naps.after(BUSY, expects))), [Some(1), None]);
+    naps.slept(Duration::from_millis(20));
+    assert_eq!(ms(naps.after(BUSY, false)), None);
+    // Something comes, and more of it soon.
+    naps.slept(Duration::from_millis(2));
+    assert_eq!([false; 4].map(|expects| ms(naps.after(BUSY, expects))), [Some(1), Some(2), Some(4), Some(5)]);
+    assert_eq!(naps.after(IDLE, true), None);
+    naps.slept(Duration::from_millis(20));
+    assert_eq!(naps.after(BUSY, false), None);
+}

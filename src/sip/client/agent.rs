@@ -387,6 +387,11 @@ impl Agent {
         Some(usage)
     }
 
+    /// Whether a request is out.
+    pub fn expects(&self) -> bool {
+        self.sent.len() > 0
+    }
+
     /// Whether nothing is kept any more.
     pub fn is_idle(&self) -> bool {
         self.kept.len() == 0
