@@ -455,9 +455,9 @@ impl<M: Machine> Driver<M> {
             self.ready.fill(true);
             return;
         }
-        let mut rest = REST;
+        let (asleep, mut rest) = (self.clock.now(), REST);
         if let Some(deadline) = self.machine.deadline() {
-            rest = rest.min(deadline.since(self.clock.now()));
+            rest = rest.min(deadline.since(asleep));
         }
         if self.until.is_some() {
             rest = rest.min(GLANCE);
@@ -465,7 +465,6 @@ impl<M: Machine> Driver<M> {
         let mut fds = Vec::with_capacity(self.sockets.len() + 1);
         fds.push(PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN));
         fds.extend(self.sockets.iter().map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-        let asleep = self.clock.now();
         let result = ppoll(&mut fds, Some(TimeSpec::from(rest)), None);
         self.inbox.awake();
         // The deadline does not count: what is done then is what was planned.

@@ -80,14 +80,21 @@ impl Remote {
             && let Some(package) = self.config.packages.find(one.package.as_bytes())
         {
             self.leftovers.insert((one.resource.clone(), package, one.source.clone()), false);
-            let until = self.hearsay.entry(one.resource.clone()).or_default();
-            *until = one.until.max(*until);
+            if self.exports_anything() {
+                let until = self.hearsay.entry(one.resource.clone()).or_default();
+                *until = one.until.max(*until);
+            }
         }
     }
 
-    /// The bus is told something about an address, which holds until then: of interest where anything is exported.
+    /// Whether it is of interest who has a say about an address.
+    fn exports_anything(&self) -> bool {
+        !self.settings.rules.is_empty()
+    }
+
+    /// The bus is told something about an address, which holds until then.
     fn say(&mut self, now: Time, resource: &Arc<str>, until: Time) {
-        if self.settings.rules.is_empty() {
+        if !self.exports_anything() {
             return;
         }
         if let Some(known) = self.hearsay.get_mut(resource) {
