@@ -282,13 +282,17 @@ impl Remote {
 
     /// Whether nothing is left to be done after [`Input::Stop`].
     pub fn is_through(&self) -> bool {
-        self.stopping && (self.settings.agent.store || self.agent.is_idle())
+        self.stopping && if self.settings.agent.store { !self.agent.expects() } else { self.agent.is_idle() }
     }
 
-    /// With a store, everything waits at the servers for the next start. Without one, they are told.
+    /// With a store, everything waits at the servers for the next start, which must know their last answers. Without one,
+    /// they are told.
     fn stop(&mut self, now: Time) {
-        if std::mem::replace(&mut self.stopping, true) || self.settings.agent.store {
+        if std::mem::replace(&mut self.stopping, true) {
             return;
+        }
+        if self.settings.agent.store {
+            return self.agent.hold();
         }
         for &id in self.lines.keys() {
             self.agent.unsubscribe(now, id, &mut self.told);

@@ -287,3 +287,31 @@ fn what_programs_watch_outlives_a_restart() {
         assert!(!Bench::new(|_| {}).remote.restore(START, nonsense));
     }
 }
+
+/// PU-04: a stop waits for the answers to what is out, so that the next start knows the newest entity-tag. What is not
+/// out stays for then.
+#[test]
+fn a_stop_waits_for_answers() {
+    let mut bench = Bench::new(|_| {});
+    let number = bench.export(record(None, text("one"))).number.unwrap();
+    bench.answer("200 OK", "SIP-ETag: first\r\nExpires: 900\r\n");
+    for content in [text("two"), text("three")] {
+        bench.command(RemoteCommand::Modify { number, content: Some(content), expires: None });
+    }
+    let modified = bench.sent.pop_front().expect("a request");
+    assert!(modified.ends_with("two") && bench.sent.is_empty(), "{modified}");
+    bench.handle(Input::Stop);
+    assert!(!bench.remote.is_through());
+    bench.sent.push_back(modified);
+    bench.answer("200 OK", "SIP-ETag: second\r\nExpires: 900\r\n");
+    assert!(bench.remote.is_through() && bench.sent.is_empty());
+
+    let mut again = Bench::new(|_| {});
+    for record in bench.saved.into_values() {
+        assert!(again.remote.restore(again.now, record));
+    }
+    again.remote.resume(again.now);
+    again.handle(Input::Tick);
+    let modified = again.answer("200 OK", "SIP-ETag: third\r\nExpires: 900\r\n");
+    assert_eq!((header(&modified, "SIP-If-Match"), modified.ends_with("three")), ("second", true), "{modified}");
+}

@@ -229,6 +229,8 @@ pub struct Agent {
     late: VecDeque<(Time, u128)>,
     totals: Totals,
     buffer: Vec<u8>,
+    /// No new request leaves.
+    holds: bool,
 }
 
 impl Agent {
@@ -250,6 +252,7 @@ impl Agent {
             late: VecDeque::new(),
             totals: Totals::default(),
             buffer: Vec::new(),
+            holds: false,
             settings,
         }
     }
@@ -385,6 +388,12 @@ impl Agent {
             kept.saved = true;
         }
         Some(usage)
+    }
+
+    /// No new request leaves from now on, so that [`Self::expects`] comes to its end: what is answered after we have gone
+    /// is known to the server only.
+    pub fn hold(&mut self) {
+        self.holds = true;
     }
 
     /// Whether a request is out.
@@ -652,7 +661,8 @@ impl Agent {
 
     /// Brings the request that is due on its way.
     fn dispatch(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
-        let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.stage == Stage::Idle) else { return };
+        let idle = |kept: &&mut Kept| kept.stage == Stage::Idle;
+        let Some(kept) = self.kept.get_mut(key).filter(idle).filter(|_| !self.holds) else { return };
         if kept.attempt.is_none() {
             let found = kept.it.hop(&self.settings).map(|hop| (self.hosts.find(now, &hop, key), hop));
             let targets = match found {

@@ -77,6 +77,9 @@ pub struct Publication {
     sent: u64,
     /// The body that the PUBLISH in flight carries.
     body: Bytes,
+    /// A fingerprint of what was sent last, and of what the server has accepted last.
+    sent_print: u128,
+    accepted: u128,
 }
 
 /// Tells bodies apart, the same in every process: nobody gains from making two that look the same.
@@ -118,6 +121,8 @@ impl Publication {
             removals: 0,
             sent: 0,
             body: Bytes::new(),
+            sent_print: 0,
+            accepted: 0,
         }
     }
 
@@ -127,6 +132,7 @@ impl Publication {
             standing;
         let mut new = Self::blank(id, record, turn);
         new.found = Some((turn.now + turn.settings.pace.claim, print));
+        new.accepted = print;
         (new.tag, new.until, new.version, new.redirected) = (Some(entity_tag), until, version, target);
         (new.call_id, new.local_tag, new.cseq, new.reserved) = (call_id, local_tag, reserved, reserved);
         let left = until.since(turn.now);
@@ -308,6 +314,9 @@ impl Publication {
                     return self.fail(Cause::NoEntityTag, None, turn);
                 };
                 self.tag = Some(tag.into());
+                if asked != Asked::Refresh {
+                    self.accepted = self.sent_print;
+                }
                 (self.failures, self.raises, self.redirections, self.cause) = (0, 0, 0, None);
                 self.until = turn.now + lease;
                 self.phase = Phase::Held { refresh_at: turn.renewal(lease) };
@@ -414,6 +423,7 @@ impl Publication {
         if let Asked::Initial | Asked::Modify = asked {
             self.version = self.version.wrapping_add(1);
             self.body = self.record.body.with(self.version);
+            self.sent_print = print(&self.record);
             self.dirty = false;
         }
         self.send_again(asked, turn);
@@ -441,11 +451,7 @@ impl Publication {
             until: self.until,
             // Each version costs a CSeq number, so that this is never too low.
             version: self.version + BLOCK,
-            print: match self.found {
-                Some((_, print)) => print,
-                None if self.dirty => 0,
-                None => print(&self.record),
-            },
+            print: self.accepted,
             call_id: self.call_id.clone(),
             local_tag: self.local_tag.clone(),
             reserved: self.reserved,
