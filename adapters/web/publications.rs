@@ -60,7 +60,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     };
     let state = |operation: Operation| {
         let place = operation.segment("resource", "Resource", "The address").segment("kind", "Kind", "The kind");
-        any(lease(place))
+        any(lease(place)).refuses(&[Kind::PreconditionRequired])
     };
     let one = |operation: Operation| {
         let place = operation.segment("id", "PublicationId", "The publication");
