@@ -291,7 +291,11 @@ impl Remote {
 
     /// What has been said of each, or to none of them.
     pub(crate) fn renewed(&mut self, now: Time, parts: &[(SubscriptionId, Part)], answer: Option<Answer>) {
-        let mut results = if let Some(Answer::Renewed(results)) = answer { results } else { Vec::new() }.into_iter();
+        let results = match answer {
+            Some(Answer::Renewed(results)) => results,
+            _ => Vec::new(),
+        };
+        let mut results = results.into_iter();
         for (id, part) in parts {
             let again = self.feed_answered(now, *id, part, results.next().map(Answer::Published));
             self.again(now, again, Task::Feed(*id, part.clone()));
@@ -416,7 +420,7 @@ impl Remote {
             }
             Some(Answer::Published(Err(PublishError::NoSuchTag))) => {
                 feed.tag = None;
-                if feed.wants == Wants::Nothing && !leaving {
+                if !leaving && feed.wants != Wants::Withdraw {
                     feed.wants = Wants::Put;
                 }
             }

@@ -283,6 +283,26 @@ fn leases_are_renewed_together() {
     assert!(bench.asks.is_empty());
 }
 
+/// A shard that has forgotten what it is asked to renew is told anew, even if the lease has moved once more meanwhile.
+#[test]
+fn what_a_shard_has_forgotten_is_said_again() {
+    let mut bench = Bench::new(|_| {});
+    bench.active(wish(None));
+    assert!(bench.published(Ok(1)).starts_with("put "));
+    for _ in 0..2 {
+        bench.pass(SECOND * 540);
+        while !bench.sent.is_empty() {
+            bench.answer("200 OK", "Expires: 600\r\n");
+        }
+        bench.pass(TOGETHER);
+    }
+    assert_eq!(bench.asks.len(), 1, "the first question is still under way");
+    assert!(bench.published(Err(PublishError::NoSuchTag)).starts_with("refresh "));
+    bench.pass(SECOND);
+    assert!(bench.published(Ok(2)).starts_with("put "));
+    assert!(bench.asks.is_empty());
+}
+
 /// QS-01, QS-03, QS-10: equal wishes share a dialog, which lingers a little and then ends.
 #[test]
 fn equal_wishes_share_one_dialog() {
