@@ -77,9 +77,6 @@ pub struct Publication {
     sent: u64,
     /// The body that the PUBLISH in flight carries.
     body: Bytes,
-    /// A fingerprint of what was sent last, and of what the server has accepted last.
-    sent_print: u128,
-    accepted: u128,
 }
 
 /// Tells bodies apart, the same in every process: nobody gains from making two that look the same.
@@ -121,8 +118,6 @@ impl Publication {
             removals: 0,
             sent: 0,
             body: Bytes::new(),
-            sent_print: 0,
-            accepted: 0,
         }
     }
 
@@ -132,7 +127,6 @@ impl Publication {
             standing;
         let mut new = Self::blank(id, record, turn);
         new.found = Some((turn.now + turn.settings.pace.claim, print));
-        new.accepted = print;
         (new.tag, new.until, new.version, new.redirected) = (Some(entity_tag), until, version, target);
         (new.call_id, new.local_tag, new.cseq, new.reserved) = (call_id, local_tag, reserved, reserved);
         let left = until.since(turn.now);
@@ -314,9 +308,6 @@ impl Publication {
                     return self.fail(Cause::NoEntityTag, None, turn);
                 };
                 self.tag = Some(tag.into());
-                if asked != Asked::Refresh {
-                    self.accepted = self.sent_print;
-                }
                 (self.failures, self.raises, self.redirections, self.cause) = (0, 0, 0, None);
                 self.until = turn.now + lease;
                 self.phase = Phase::Held { refresh_at: turn.renewal(lease) };
@@ -423,7 +414,6 @@ impl Publication {
         if let Asked::Initial | Asked::Modify = asked {
             self.version = self.version.wrapping_add(1);
             self.body = self.record.body.with(self.version);
-            self.sent_print = print(&self.record);
             self.dirty = false;
         }
         self.send_again(asked, turn);
@@ -451,11 +441,21 @@ impl Publication {
             until: self.until,
             // Each version costs a CSeq number, so that this is never too low.
             version: self.version + BLOCK,
-            print: self.accepted,
+            print: self.accepted(),
             call_id: self.call_id.clone(),
             local_tag: self.local_tag.clone(),
             reserved: self.reserved,
         })
+    }
+
+    /// A fingerprint of what the server has accepted; zero, which matches nothing, where that is not certain.
+    fn accepted(&self) -> u128 {
+        let settled = matches!(self.phase, Phase::Held { .. } | Phase::Paused { .. } | Phase::Asking(Asked::Refresh));
+        match self.found {
+            Some((_, print)) => print,
+            None if settled && self.wanted && !self.dirty => print(&self.record),
+            None => 0,
+        }
     }
 
     /// How it stands.
