@@ -280,7 +280,7 @@ impl<M: Machine> Driver<M> {
             }
             if more {
                 self.ready.fill(true);
-            } else if let Some(nap) = self.naps() {
+            } else if let Some(nap) = self.next_nap() {
                 self.nap(nap);
             } else if std::mem::take(&mut self.fresh) {
                 // Whoever shares this core may have more for us: one look costs less than falling asleep and waking.
@@ -437,7 +437,7 @@ impl<M: Machine> Driver<M> {
         bytes.clear();
     }
 
-    fn naps(&mut self) -> Option<Duration> {
+    fn next_nap(&mut self) -> Option<Duration> {
         let busy = std::mem::take(&mut self.busy);
         if M::NAPS { self.naps.after(busy, self.machine.expects()) } else { None }
     }

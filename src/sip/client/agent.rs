@@ -661,8 +661,10 @@ impl Agent {
 
     /// Brings the request that is due on its way.
     fn dispatch(&mut self, now: Time, key: Key, out: &mut Vec<Output>) {
-        let idle = |kept: &&mut Kept| kept.stage == Stage::Idle;
-        let Some(kept) = self.kept.get_mut(key).filter(idle).filter(|_| !self.holds) else { return };
+        if self.holds {
+            return;
+        }
+        let Some(kept) = self.kept.get_mut(key).filter(|kept| kept.stage == Stage::Idle) else { return };
         if kept.attempt.is_none() {
             let found = kept.it.hop(&self.settings).map(|hop| (self.hosts.find(now, &hop, key), hop));
             let targets = match found {
