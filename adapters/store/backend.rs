@@ -24,10 +24,20 @@ pub(crate) trait Backend: Send {
     /// Applies all changes or none; no two have one key, and none an empty one. On return they survive the end of the process.
     fn write(&mut self, puts: &[Put]) -> Result<(), Fault>;
 
-    /// On return everything written survives the end of the machine.
-    fn sync(&mut self) -> Result<(), Fault>;
+    /// Begins to make everything written so far survive the end of the machine. More may be written while the disk works.
+    fn begin_sync(&mut self) -> Result<Syncing, Fault>;
 
-    /// After a fault: goes back to the last successful `sync`, and works again. Everything written since then is
+    /// Its `flush` has succeeded; nothing but `write` was called meanwhile.
+    fn end_sync(&mut self, upto: u64) -> Result<(), Fault>;
+
+    /// On return everything written survives the end of the machine.
+    fn sync(&mut self) -> Result<(), Fault> {
+        let Syncing { upto, flush } = self.begin_sync()?;
+        flush()?;
+        self.end_sync(upto)
+    }
+
+    /// After a fault: goes back to the last successful sync, and works again. Everything written since that began is
     /// forgotten and must be written once more.
     fn recover(&mut self) -> Result<(), Fault>;
 
@@ -36,6 +46,16 @@ pub(crate) trait Backend: Send {
 
     /// What it holds.
     fn usage(&self) -> Usage;
+}
+
+/// Waits for the disk, on whatever thread.
+pub(crate) type Flush = Box<dyn FnOnce() -> Result<(), Fault> + Send>;
+
+/// A sync that has begun.
+pub(crate) struct Syncing {
+    /// How the engine calls what was written until then.
+    pub(crate) upto: u64,
+    pub(crate) flush: Flush,
 }
 
 /// What an engine holds.

@@ -1,12 +1,14 @@
 //! The store's own thread: takes what shards hand over, keeps the newest of each key, writes it, says how far it is.
 
-use crate::backend::{Backend, Put};
+use crate::backend::{Backend, Put, Syncing};
 use crate::error::Fault;
 use crate::shared::{Lane, Saved, Shared, relaxed};
+use crate::syncer::Syncer;
 use crate::{codec, era};
 use bytes::{Bytes, BytesMut};
 use lamplighter_model::{Durability, Record, Time};
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -30,6 +32,7 @@ pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
 pub(crate) struct Keeping {
     pub(crate) shared: Arc<Shared>,
     pub(crate) backend: Box<dyn Backend>,
+    pub(crate) syncer: Syncer,
     pub(crate) now: Clock<Time>,
     pub(crate) wall: Clock<Duration>,
     pub(crate) wakes: Vec<Bell>,
@@ -48,11 +51,15 @@ pub(crate) struct Worker {
     batch: HashMap<Bytes, Record>,
     chunk: BytesMut,
     puts: Vec<Put>,
-    /// What would be lost if the disk forgot everything since the last sync: the newest of each key.
+    /// What would be lost if the disk forgot everything since the last sync began: the newest of each key.
     unsynced: HashMap<Bytes, Option<Bytes>>,
     unsynced_bytes: usize,
     /// When the oldest of it was written.
     written_at: Option<Instant>,
+    /// A sync is under way: what the engine calls it, and since when.
+    syncing: Option<(u64, Instant)>,
+    /// What would be lost if it failed.
+    being_synced: HashMap<Bytes, Option<Bytes>>,
     counted_at: Option<Instant>,
 }
 
@@ -61,6 +68,9 @@ struct Taken {
     upto: u64,
     wants_written: bool,
     wants_committed: bool,
+    /// How far the sync that is under way goes, and whether it is waited for.
+    being_synced: u64,
+    wants_synced: bool,
 }
 
 impl Worker {
@@ -78,6 +88,8 @@ impl Worker {
             unsynced: HashMap::new(),
             unsynced_bytes: 0,
             written_at: None,
+            syncing: None,
+            being_synced: HashMap::new(),
             counted_at: None,
         }
     }
@@ -91,24 +103,32 @@ impl Worker {
             let stopping = self.it.shared.stopping.load(Acquire);
             let began = clock();
             self.take();
-            let sync_is_due = self.written_at.is_some_and(|at| stopping || began >= at + self.it.sync_within);
-            if !self.batch.is_empty() || sync_is_due {
-                if let Err(fault) = self.keep(sync_is_due)
-                    && !self.recover(fault)
-                {
+            match self.turn(stopping, began) {
+                Ok(true) => {}
+                Ok(false) if stopping => {
+                    if let Err(fault) = self.it.backend.mark(true) {
+                        tracing::error!("the store was not marked as stopped in order: {fault}");
+                    }
                     return;
                 }
-                self.count();
-                self.pause(began + GATHER);
-            } else if stopping {
-                if let Err(fault) = self.it.backend.mark(true) {
-                    tracing::error!("the store was not marked as stopped in order: {fault}");
+                Ok(false) => self.sleep(),
+                Err(fault) => {
+                    if !self.recover(fault) {
+                        return;
+                    }
                 }
-                return;
-            } else {
-                self.sleep();
             }
         }
+    }
+
+    /// Does what there is to do; false: nothing.
+    fn turn(&mut self, stopping: bool, began: Instant) -> Result<bool, Fault> {
+        let worked = self.keep(stopping, began)?;
+        if worked {
+            self.count();
+            self.pause(began + GATHER)?;
+        }
+        Ok(worked)
     }
 
     /// Takes what has been handed over.
@@ -131,47 +151,77 @@ impl Worker {
         }
     }
 
-    /// Writes what has been taken, and makes it safe if somebody waits for that or it is due.
-    fn keep(&mut self, sync_is_due: bool) -> Result<(), Fault> {
-        self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
-        let result = self.write_and_sync(sync_is_due);
+    /// Writes what has been taken, and begins to make it safe if somebody waits for that or it is due. While a sync takes
+    /// longer than it may be late nothing is written: what could be lost has a bound. False: there was nothing to do.
+    fn keep(&mut self, stopping: bool, now: Instant) -> Result<bool, Fault> {
+        let is_late = self.syncing.is_some_and(|(_, since)| now >= since + self.it.sync_within);
+        self.end_sync(stopping || is_late)?;
+        if self.syncing.is_none() {
+            self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
+        }
+        let writes = !self.batch.is_empty();
+        if writes {
+            self.write()?;
+        }
+        let is_due = self.written_at.is_some_and(|at| stopping || now >= at + self.it.sync_within);
+        let is_wanted = is_due || self.lanes.iter().any(|taken| taken.wants_committed);
+        // There is one at a time: who waits for the next one gets it when this one is over.
+        let syncs = is_wanted && self.syncing.is_none();
+        if syncs {
+            self.begin_sync()?;
+        }
+        if self.syncing.is_none() {
+            self.works();
+        }
+        Ok(writes || syncs)
+    }
+
+    /// The disk has answered all that it was asked.
+    fn works(&mut self) {
         self.it.shared.busy_since.store(0, Relaxed);
-        if result.is_ok() && self.it.shared.failing.swap(false, AcqRel) {
+        if self.it.shared.failing.swap(false, AcqRel) {
             tracing::info!("the store works again");
             self.ring(|_| true);
         }
-        result
     }
 
-    fn write_and_sync(&mut self, sync_is_due: bool) -> Result<(), Fault> {
-        if !self.batch.is_empty() {
-            self.encode();
-            self.it.backend.write(&self.puts)?;
-            relaxed(&self.it.shared.counts.batches, 1);
-            relaxed(&self.it.shared.counts.puts, self.puts.len() as u64);
-            self.report(|lane| &lane.written);
-            self.written_at.get_or_insert_with(clock);
-            self.ring(|taken| std::mem::take(&mut taken.wants_written));
-        }
-        if sync_is_due || self.lanes.iter().any(|taken| taken.wants_committed) {
-            self.sync()?;
-            self.puts.clear();
-            self.unsynced.clear();
-            self.it.shared.counts.kept.store(0, Relaxed);
-        } else {
-            self.unsynced.extend(self.puts.drain(..).map(|put| (put.key, put.value)));
-        }
+    fn write(&mut self) -> Result<(), Fault> {
+        self.encode();
+        self.it.backend.write(&self.puts)?;
+        relaxed(&self.it.shared.counts.batches, 1);
+        relaxed(&self.it.shared.counts.puts, self.puts.len() as u64);
+        self.unsynced.extend(self.puts.drain(..).map(|put| (put.key, put.value)));
+        self.written_at.get_or_insert_with(clock);
+        self.report(|lane| &lane.written, |taken| taken.upto);
+        self.ring(|taken| std::mem::take(&mut taken.wants_written));
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), Fault> {
-        let began = clock();
-        self.it.backend.sync()?;
+    fn begin_sync(&mut self) -> Result<(), Fault> {
+        let Syncing { upto, flush } = self.it.backend.begin_sync()?;
+        self.syncing = Some((upto, clock()));
         self.written_at = None;
+        std::mem::swap(&mut self.unsynced, &mut self.being_synced);
+        for taken in &mut self.lanes {
+            (taken.being_synced, taken.wants_synced) = (taken.upto, std::mem::take(&mut taken.wants_committed));
+        }
+        self.it.syncer.begin(flush);
+        Ok(())
+    }
+
+    /// If the sync that is under way is over, or when it is, says so.
+    fn end_sync(&mut self, wait: bool) -> Result<(), Fault> {
+        let Some((upto, _)) = self.syncing else { return Ok(()) };
+        let ended = if wait { Some(self.it.syncer.end()) } else { self.it.syncer.ended() };
+        let Some((result, took)) = ended else { return Ok(()) };
+        self.syncing = None;
+        result.and_then(|()| self.it.backend.end_sync(upto))?;
+        self.being_synced.clear();
         relaxed(&self.it.shared.counts.syncs, 1);
-        relaxed(&self.it.shared.counts.sync_micros, began.elapsed().as_micros() as u64);
-        self.report(|lane| &lane.committed);
-        self.ring(|taken| std::mem::take(&mut taken.wants_committed));
+        relaxed(&self.it.shared.counts.sync_micros, took.as_micros() as u64);
+        self.report(|lane| &lane.committed, |taken| taken.being_synced);
+        self.ring(|taken| std::mem::take(&mut taken.wants_synced));
+        self.works();
         Ok(())
     }
 
@@ -187,9 +237,9 @@ impl Worker {
         self.puts.push(era::note(self.it.era, (self.it.now)(), (self.it.wall)(), 0));
     }
 
-    fn report(&self, which: impl Fn(&Lane) -> &std::sync::atomic::AtomicU64) {
+    fn report(&self, which: impl Fn(&Lane) -> &AtomicU64, upto: impl Fn(&Taken) -> u64) {
         for (lane, taken) in self.it.shared.lanes.iter().zip(&self.lanes) {
-            which(lane).store(taken.upto, Release);
+            which(lane).store(upto(taken), Release);
         }
     }
 
@@ -210,10 +260,15 @@ impl Worker {
         }
         shared.begin_to_fail(&fault.to_string());
         self.ring(|_| true);
+        if self.syncing.take().is_some() {
+            // However it ends, what it was to make safe is written once more.
+            let _ = self.it.syncer.end();
+        }
+        shared.busy_since.store(0, Relaxed);
         // The chunks that these are cut from would stay whole for the sake of a few.
-        let old = std::mem::take(&mut self.unsynced);
+        let old = [std::mem::take(&mut self.being_synced), std::mem::take(&mut self.unsynced)];
         self.unsynced_bytes = 0;
-        for (key, value) in old {
+        for (key, value) in old.into_iter().flatten() {
             self.remember(&key, value.as_ref());
         }
         let mut wait = BACK_OFF.0;
@@ -229,7 +284,11 @@ impl Worker {
                 }
                 wait = BACK_OFF.0;
             }
-            self.pause_unless_stopping(clock() + wait);
+            let until = clock() + wait;
+            if give_up.is_some() {
+                thread::park_timeout(wait);
+            }
+            while self.nap(until) {}
             self.take();
             if !self.batch.is_empty() {
                 self.encode();
@@ -248,13 +307,13 @@ impl Worker {
         self.unsynced_bytes = 0;
         self.puts = Vec::new();
         self.count();
-        self.report(|lane| &lane.written);
+        self.report(|lane| &lane.written, |taken| taken.upto);
         *shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         shared.failing.store(false, Release);
         // Last, so that whoever sees it sees the rest.
-        self.report(|lane| &lane.committed);
+        self.report(|lane| &lane.committed, |taken| taken.upto);
         for taken in &mut self.lanes {
-            (taken.wants_written, taken.wants_committed) = (false, false);
+            (taken.wants_written, taken.wants_committed, taken.wants_synced) = (false, false, false);
         }
         self.ring(|_| true);
         true
@@ -296,14 +355,15 @@ impl Worker {
         }
     }
 
-    /// Waits for something to be handed over, or for the next sync.
+    /// Waits for something to be handed over, for the end of a sync, or for the next one.
     fn sleep(&self) {
         let shared = &self.it.shared;
         shared.sleeping.store(true, Release);
         // Whoever hands over after this look sees that we sleep: both sides go through the lane's lock.
         let anything = shared.lanes.iter().any(Lane::has_anything) || shared.stopping.load(Acquire);
         if !anything {
-            match self.written_at {
+            let since = self.syncing.map(|(_, since)| since);
+            match since.or(self.written_at) {
                 Some(at) => thread::park_timeout((at + self.it.sync_within).saturating_duration_since(clock())),
                 None => thread::park(),
             }
@@ -311,23 +371,25 @@ impl Worker {
         shared.sleeping.store(false, Release);
     }
 
-    /// Waits until `until` whatever is handed over meanwhile; a gateway that stops does not wait.
-    fn pause(&self, until: Instant) {
-        while !self.it.shared.stopping.load(Acquire) {
-            let left = until.saturating_duration_since(clock());
-            if left.is_zero() {
-                return;
+    /// Waits until `until` whatever is handed over meanwhile; a gateway that stops does not wait. The end of a sync is
+    /// told at once.
+    fn pause(&mut self, until: Instant) -> Result<(), Fault> {
+        loop {
+            self.end_sync(false)?;
+            if !self.nap(until) {
+                return Ok(());
             }
-            thread::park_timeout(left);
         }
     }
 
-    fn pause_unless_stopping(&self, until: Instant) {
-        if self.it.shared.stopping.load(Acquire) {
-            thread::park_timeout(until.saturating_duration_since(clock()));
-        } else {
-            self.pause(until);
+    /// False: it is over, or the gateway stops.
+    fn nap(&self, until: Instant) -> bool {
+        let left = until.saturating_duration_since(clock());
+        let goes_on = !left.is_zero() && !self.it.shared.stopping.load(Acquire);
+        if goes_on {
+            thread::park_timeout(left);
         }
+        goes_on
     }
 
     /// Tells the metrics what there is, now and then.
@@ -341,7 +403,7 @@ impl Worker {
             counts.keys.store(usage.keys, Relaxed);
             counts.live_bytes.store(usage.live_bytes, Relaxed);
             counts.disk_bytes.store(usage.disk_bytes, Relaxed);
-            counts.kept.store(self.unsynced.len() as u64, Relaxed);
+            counts.kept.store((self.unsynced.len() + self.being_synced.len()) as u64, Relaxed);
         }
     }
 }

@@ -21,6 +21,7 @@ mod lines;
 
 mod memory;
 mod shared;
+mod syncer;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use syncer::Syncer;
 
 /// Records are decoded on a thread of their own and handed over in batches of this many.
 const BATCH: usize = 512;
@@ -205,9 +207,11 @@ impl Store {
         backend.write(&self.eras.begin(self.all_read, now(), wall()))?;
         backend.sync()?;
         let shared = Arc::new(Shared::new(self.path.clone(), shards));
+        let syncer = Syncer::start(shared.clone()).map_err(Fault::of(&self.path, "start a thread to sync"))?;
         let worker = Worker::new(Keeping {
             shared: shared.clone(),
             backend,
+            syncer,
             now: now.clone(),
             wall,
             wakes,

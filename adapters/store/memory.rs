@@ -1,7 +1,7 @@
 //! The engine without a disk, for tests: what is "written" outlives the store that wrote it, as long as somebody
 //! holds the [`Memory`].
 
-use crate::backend::{Backend, Each, Put, Usage};
+use crate::backend::{Backend, Each, Put, Syncing, Usage};
 use crate::codec;
 use crate::error::{Fault, OpenError};
 use bytes::Bytes;
@@ -16,15 +16,22 @@ pub struct Memory(Arc<Mutex<Platter>>);
 struct Platter {
     /// What survives the end of the machine.
     synced: HashMap<Bytes, Bytes>,
-    /// What was written since.
+    /// What was written since, after so many others.
     unsynced: Vec<Put>,
+    settled: u64,
     clean: bool,
     seed: Option<(u64, u64)>,
 }
 
 impl Platter {
-    fn settle(&mut self) {
-        for Put { key, value } in self.unsynced.drain(..) {
+    fn written(&self) -> u64 {
+        self.settled + self.unsynced.len() as u64
+    }
+
+    fn settle(&mut self, upto: u64) {
+        let count = upto.saturating_sub(self.settled);
+        self.settled += count;
+        for Put { key, value } in self.unsynced.drain(..count as usize) {
             match value {
                 Some(value) => self.synced.insert(key, value),
                 None => self.synced.remove(&key),
@@ -36,7 +43,10 @@ impl Platter {
 impl Memory {
     /// As if the machine had failed: what was written but not synced is lost.
     pub fn lose_unsynced(&self) {
-        self.with(|platter| platter.unsynced.clear());
+        self.with(|platter| {
+            platter.settled = platter.written();
+            platter.unsynced.clear();
+        });
     }
 
     /// What the store's seed is; `make` makes it the first time.
@@ -56,7 +66,7 @@ impl Memory {
 impl Backend for Memory {
     fn load(&mut self, each: Each<'_>) -> Result<(), OpenError> {
         self.with(|platter| {
-            platter.settle();
+            platter.settle(platter.written());
             platter.synced.iter().try_for_each(|(key, value)| each(key, value))
         })
     }
@@ -77,8 +87,12 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), Fault> {
-        self.with(Platter::settle);
+    fn begin_sync(&mut self) -> Result<Syncing, Fault> {
+        Ok(Syncing { upto: self.with(|platter| platter.written()), flush: Box::new(|| Ok(())) })
+    }
+
+    fn end_sync(&mut self, upto: u64) -> Result<(), Fault> {
+        self.with(|platter| platter.settle(upto));
         Ok(())
     }
 

@@ -151,6 +151,10 @@ impl Rig {
     }
 
     fn start_at(store: Store, now: Time, wall: Duration) -> Self {
+        Self::start_with(store, move || now, wall)
+    }
+
+    fn start_with(store: Store, now: impl Fn() -> Time + Send + Sync + 'static, wall: Duration) -> Self {
         let bell: Arc<(Mutex<u64>, Condvar)> = Arc::default();
         let ring = {
             let bell = bell.clone();
@@ -159,7 +163,7 @@ impl Rig {
                 bell.1.notify_all();
             }
         };
-        let started = store.start(1, Arc::new(move || now), Arc::new(move || wall), vec![Arc::new(ring)]);
+        let started = store.start(1, Arc::new(now), Arc::new(move || wall), vec![Arc::new(ring)]);
         let (keeper, mut ports) = started.unwrap();
         Self { keeper, port: ports.pop().unwrap(), bell, number: 0 }
     }

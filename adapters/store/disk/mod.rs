@@ -12,7 +12,7 @@ pub(crate) mod home;
 pub(crate) mod journal;
 pub(crate) mod table;
 
-use crate::backend::{Backend, Each, Put, Usage};
+use crate::backend::{Backend, Each, Put, Syncing, Usage};
 use crate::codec::kind;
 use crate::error::{Damage, Fault, OpenError};
 use bytes::Bytes;
@@ -449,10 +449,28 @@ impl Backend for Disk {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), Fault> {
+    /// fjall would hold up all writes while it syncs; so the journal is synced past it. What left the journal is in tables,
+    /// which fjall has synced.
+    fn begin_sync(&mut self) -> Result<Syncing, Fault> {
+        let data = self.home.data();
+        // Says whether fjall's thread has failed.
         let database = &self.opened()?.database;
-        database.persist(PersistMode::SyncData).map_err(|error| fault(&self.home.data(), "sync", error))?;
-        self.write_safe(Safe { batch: self.batch, clean: false })
+        database.persist(PersistMode::Buffer).map_err(|error| fault(&data, "sync", error))?;
+        let mut files = Vec::with_capacity(1);
+        for path in journals(&data)? {
+            match OpenOptions::new().write(true).open(&path) {
+                Ok(file) => files.push((path, file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Fault::of(&path, "open for writing")(error)),
+            }
+        }
+        let flush =
+            || files.into_iter().try_for_each(|(path, file)| file.sync_data().map_err(Fault::of(&path, "sync")));
+        Ok(Syncing { upto: self.batch, flush: Box::new(flush) })
+    }
+
+    fn end_sync(&mut self, upto: u64) -> Result<(), Fault> {
+        self.write_safe(Safe { batch: upto, clean: false })
     }
 
     fn recover(&mut self) -> Result<(), Fault> {

@@ -1,7 +1,7 @@
 //! What every engine must do.
 
 use super::{Dice, held, put};
-use crate::backend::{Backend, Put};
+use crate::backend::{Backend, Put, Syncing};
 use crate::disk::Disk as OnDisk;
 use crate::memory::Memory;
 use std::collections::BTreeMap;
@@ -92,6 +92,39 @@ fn after_a_recovery_the_last_sync_is_there_and_the_rest_can_be_written_again() {
     });
 }
 
+/// A sync makes safe what was written before it began, and nothing else.
+#[test]
+fn what_is_written_during_a_sync_is_not_safe_by_that() {
+    on_each(|disk| {
+        let mut engine = disk.open();
+        engine.write(&[put("a", Some("1")), put("b", Some("1"))]).unwrap();
+        let Syncing { upto, flush } = engine.begin_sync().unwrap();
+        engine.write(&[put("a", Some("2")), put("c", Some("2"))]).unwrap();
+        flush().unwrap();
+        engine.end_sync(upto).unwrap();
+        engine.recover().unwrap();
+        engine.write(&[put("d", Some("3"))]).unwrap();
+        drop(engine);
+        assert_eq!(held(&mut *disk.open()), pairs(&[("a", "1"), ("b", "1"), ("d", "3")]));
+    });
+}
+
+/// Some changes: a few keys change all the time, most of them never again.
+fn changes(dice: &mut Dice) -> BTreeMap<String, Option<String>> {
+    let mut changes = BTreeMap::new();
+    for _ in 0..=dice.below(6) {
+        let key = if dice.below(4) > 0 { dice.below(8) } else { 8 + dice.below(60) };
+        let value = "v".repeat(dice.below(120) as usize) + &dice.below(1000).to_string();
+        changes.insert(format!("key {key}"), (dice.below(4) > 0).then_some(value));
+    }
+    changes
+}
+
+fn write(engine: &mut dyn Backend, changes: &BTreeMap<String, Option<String>>) {
+    let puts: Vec<Put> = changes.iter().map(|(key, value)| put(key.as_str(), value.as_deref())).collect();
+    engine.write(&puts).unwrap();
+}
+
 /// Thousands of random batches, syncs, recoveries and reopenings, against a map that does the same.
 #[test]
 fn random_lives_match_a_model() {
@@ -113,29 +146,30 @@ fn random_lives_match_a_model() {
                     }
                     1..=2 => {
                         engine.recover().unwrap();
-                        let again: Vec<Put> = unsynced
-                            .iter()
-                            .map(|(key, value): (&String, &Option<String>)| put(key.as_str(), value.as_deref()))
-                            .collect();
-                        engine.write(&again).unwrap();
+                        write(&mut *engine, &unsynced);
                     }
-                    3..=20 => {
+                    3..=10 => {
                         engine.sync().unwrap();
                         unsynced.clear();
                     }
-                    _ => {
-                        let mut batch = BTreeMap::new();
-                        for _ in 0..=dice.below(6) {
-                            // A few keys change all the time, most of them never again.
-                            let key = if dice.below(4) > 0 { dice.below(8) } else { 8 + dice.below(60) };
-                            let value = "v".repeat(dice.below(120) as usize) + &dice.below(1000).to_string();
-                            batch.insert(format!("key {key}"), (dice.below(4) > 0).then_some(value));
+                    roll => {
+                        let mut all = changes(&mut dice);
+                        if roll <= 20 {
+                            // Half of them are written while another thread makes the first ones safe.
+                            let during = all.split_off("key 4");
+                            write(&mut *engine, &all);
+                            let Syncing { upto, flush } = engine.begin_sync().unwrap();
+                            let flushing = std::thread::spawn(flush);
+                            write(&mut *engine, &during);
+                            flushing.join().unwrap().unwrap();
+                            engine.end_sync(upto).unwrap();
+                            unsynced.clone_from(&during);
+                            all.extend(during);
+                        } else {
+                            write(&mut *engine, &all);
+                            unsynced.extend(all.clone());
                         }
-                        let puts: Vec<Put> =
-                            batch.iter().map(|(key, value)| put(key.as_str(), value.as_deref())).collect();
-                        engine.write(&puts).unwrap();
-                        unsynced.extend(batch.clone());
-                        for (key, value) in batch {
+                        for (key, value) in all {
                             match value {
                                 Some(value) => model.insert(key, value),
                                 None => model.remove(&key),
@@ -158,12 +192,17 @@ fn nothing_is_lost_when_the_journal_is_emptied() {
     let mut dice = Dice(4711);
     let mut model = BTreeMap::new();
     let value = "x".repeat(30_000);
+    let mut syncing = None;
     for round in 0..4000 {
         let (key, value) = (format!("key {}", dice.below(100)), format!("{round} {value}"));
         engine.write(&[put(key.as_str(), Some(&value))]).unwrap();
         model.insert(key, value);
+        // Half of the time a sync is under way, also when the journal is emptied.
         if round % 100 == 0 {
-            engine.sync().unwrap();
+            syncing = Some(engine.begin_sync().unwrap());
+        } else if let Some(Syncing { upto, flush }) = syncing.take_if(|_| round % 100 == 50) {
+            flush().unwrap();
+            engine.end_sync(upto).unwrap();
         }
     }
     engine.sync().unwrap();

@@ -1,7 +1,7 @@
 //! The thread: order, promises, faults, restarts.
 
 use super::{Rig, WALL, at, loaded, opened, publication, publication_gone, resource, subscription};
-use crate::backend::{Backend, Each, Put, Usage};
+use crate::backend::{Backend, Each, Flush, Put, Syncing, Usage};
 use crate::error::{Fault, OpenError};
 use crate::memory::Memory;
 use crate::{Config, Store};
@@ -93,6 +93,8 @@ struct Faulty {
     memory: Memory,
     write: Arc<AtomicBool>,
     sync: Arc<AtomicBool>,
+    /// As long as somebody has it, the disk does not answer.
+    hand: Arc<Mutex<()>>,
     recover: Arc<AtomicBool>,
     tries: Arc<AtomicU64>,
     batches: Arc<Mutex<Vec<usize>>>,
@@ -118,9 +120,17 @@ impl Backend for Faulty {
         self.memory.write(puts)
     }
 
-    fn sync(&mut self) -> Result<(), Fault> {
-        outcome(&self.sync, "sync")?;
-        self.memory.sync()
+    fn begin_sync(&mut self) -> Result<Syncing, Fault> {
+        let (fails, hand) = (self.sync.clone(), self.hand.clone());
+        let flush: Flush = Box::new(move || {
+            drop(hand.lock().unwrap());
+            outcome(&fails, "sync")
+        });
+        Ok(Syncing { flush, ..self.memory.begin_sync()? })
+    }
+
+    fn end_sync(&mut self, upto: u64) -> Result<(), Fault> {
+        self.memory.end_sync(upto)
     }
 
     fn recover(&mut self) -> Result<(), Fault> {
@@ -188,6 +198,80 @@ fn a_store_that_fails_says_so_and_loses_nothing() {
         rig.commit([publication(9, at(UNTIL))]);
         rig.keeper.stop();
     }
+}
+
+/// Whoever waits for the operating system does not wait for the disk; what is written while the disk works is safe when
+/// it has worked once more, or, if it fails, with the rest later.
+#[test]
+fn writing_goes_on_while_the_disk_works() {
+    for fails in [false, true] {
+        let disk = Faulty::default();
+        let mut rig = disk.rig(&Config { sync_within: Duration::from_secs(3600), ..Config::default() });
+        let hand = disk.hand.lock().unwrap();
+        let first = rig.save(Durability::Commit, [publication(1, at(UNTIL)), publication(2, at(UNTIL))]);
+        rig.until("written", |progress| progress.written == first);
+        let second = rig.save(Durability::Written, [publication(2, at(UNTIL + 5)), publication(3, at(UNTIL))]);
+        rig.until("written, too", |progress| progress.written == second);
+        assert_eq!(rig.port.progress().committed, 0, "what is not safe is not called safe");
+        disk.sync.store(fails, SeqCst);
+        drop(hand);
+        if fails {
+            rig.until("failing", |progress| progress.failing);
+            assert_eq!(rig.port.progress().committed, 0);
+            disk.sync.store(false, SeqCst);
+            rig.until("working", |progress| !progress.failing && progress.committed == second);
+        } else {
+            rig.until("committed", |progress| progress.committed == first);
+        }
+        // The machine fails right now.
+        disk.memory.lose_unsynced();
+        let mut expected = vec![publication(1, at(UNTIL)), publication(2, at(UNTIL))];
+        if fails {
+            expected = vec![expected.swap_remove(0), publication(2, at(UNTIL + 5)), publication(3, at(UNTIL))];
+        }
+        assert_eq!(disk.records(), expected);
+        rig.keeper.stop();
+    }
+}
+
+/// Two wait for the disk, one after the other: the second is answered by a sync of its own, although nothing follows.
+#[test]
+fn who_comes_during_a_sync_gets_the_next() {
+    let disk = Faulty::default();
+    let mut rig = disk.rig(&Config { sync_within: Duration::from_secs(3600), ..Config::default() });
+    let hand = disk.hand.lock().unwrap();
+    let first = rig.save(Durability::Commit, [publication(1, at(UNTIL))]);
+    rig.until("written", |progress| progress.written == first);
+    let second = rig.save(Durability::Commit, [publication(2, at(UNTIL))]);
+    rig.until("written, too", |progress| progress.written == second);
+    drop(hand);
+    rig.until("committed", |progress| progress.committed == second);
+    rig.keeper.stop();
+}
+
+/// A disk that does not answer for long is one that fails, until it does; what waits for it is not called safe.
+#[test]
+fn a_disk_that_does_not_answer_fails() {
+    let disk = Faulty::default();
+    let now = Arc::new(AtomicU64::new(UNTIL));
+    let store =
+        Store::of(Some(Box::new(disk.clone())), Path::new("disk"), (1, 2), false, &Config::default(), WALL).unwrap();
+    let clock = now.clone();
+    let mut rig = Rig::start_with(store, move || at(clock.load(SeqCst)), WALL);
+    let hand = disk.hand.lock().unwrap();
+    let number = rig.save(Durability::Commit, [publication(1, at(UNTIL))]);
+    rig.until("written", |progress| progress.written == number);
+    assert!(!rig.port.progress().failing);
+    now.fetch_add(3, SeqCst);
+    // The bell rings next when something is handed over and written, which need not be: nobody has to ring it here.
+    while !rig.port.progress().failing {
+        std::thread::yield_now();
+    }
+    assert!(rig.keeper.status().is_err_and(|trouble| trouble.contains("has not answered for 3 seconds")));
+    drop(hand);
+    rig.until("working", |progress| !progress.failing && progress.committed == number);
+    assert_eq!(rig.keeper.status(), Ok(()));
+    rig.keeper.stop();
 }
 
 /// Beyond the bound only ends are kept: a restart shows less, and nothing outdated.
