@@ -217,8 +217,10 @@ impl Worker {
         self.syncing = None;
         result.and_then(|()| self.it.backend.end_sync(upto))?;
         self.being_synced.clear();
-        relaxed(&self.it.shared.counts.syncs, 1);
-        relaxed(&self.it.shared.counts.sync_micros, took.as_micros() as u64);
+        let counts = &self.it.shared.counts;
+        relaxed(&counts.syncs, 1);
+        relaxed(&counts.sync_micros, took.as_micros() as u64);
+        counts.kept.store(self.unsynced.len() as u64, Relaxed);
         self.report(|lane| &lane.committed, |taken| taken.being_synced);
         self.ring(|taken| std::mem::take(&mut taken.wants_synced));
         self.works();
