@@ -37,6 +37,17 @@ pub(crate) trait Backend: Send {
         self.end_sync(upto)
     }
 
+    /// Whether there is something to be tidied up.
+    fn is_untidy(&self) -> bool {
+        false
+    }
+
+    /// Tidies up, which may take a while, in a moment when everything is safe and nobody waits. What cannot be done now is
+    /// left for later.
+    fn tidy(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// After a fault: goes back to the last successful sync, and works again. Everything written since that began is
     /// forgotten and must be written once more.
     fn recover(&mut self) -> Result<(), Fault>;

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// While there is always something to write, batches begin this far apart: fewer, larger ones cost less.
 const GATHER: Duration = Duration::from_millis(2);
+/// After so long without anything to do there is time to tidy up.
+const QUIET: Duration = Duration::from_millis(250);
 /// How long a store that fails is left alone, at first and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long a store that fails may hold up the end of the gateway.
@@ -56,11 +58,13 @@ pub(crate) struct Worker {
     unsynced_bytes: usize,
     /// When the oldest of it was written.
     written_at: Option<Instant>,
-    /// A sync is under way: what the engine calls it, and since when.
-    syncing: Option<(u64, Instant)>,
+    /// A sync is under way: what the engine calls it.
+    syncing: Option<u64>,
     /// What would be lost if it failed.
     being_synced: HashMap<Bytes, Option<Bytes>>,
     counted_at: Option<Instant>,
+    /// When there was something to do last.
+    busy_at: Instant,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -91,6 +95,7 @@ impl Worker {
             syncing: None,
             being_synced: HashMap::new(),
             counted_at: None,
+            busy_at: clock(),
         }
     }
 
@@ -125,10 +130,22 @@ impl Worker {
     fn turn(&mut self, stopping: bool, began: Instant) -> Result<bool, Fault> {
         let worked = self.keep(stopping, began)?;
         if worked {
+            self.busy_at = began;
             self.count();
             self.pause(began + GATHER)?;
+        } else if self.tidies_at().is_some_and(|at| began >= at) {
+            self.busy_at = began;
+            self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
+            self.it.backend.tidy()?;
+            self.works();
         }
         Ok(worked)
+    }
+
+    /// When to tidy up, if nothing comes.
+    fn tidies_at(&self) -> Option<Instant> {
+        let everything_is_safe = self.syncing.is_none() && self.written_at.is_none();
+        (everything_is_safe && self.it.backend.is_untidy()).then_some(self.busy_at + QUIET)
     }
 
     /// Takes what has been handed over.
@@ -151,11 +168,10 @@ impl Worker {
         }
     }
 
-    /// Writes what has been taken, and begins to make it safe if somebody waits for that or it is due. While a sync takes
-    /// longer than it may be late nothing is written: what could be lost has a bound. False: there was nothing to do.
+    /// Writes what has been taken, and begins to make it safe if somebody waits for that or it is due. False: there was
+    /// nothing to do. A disk that does not come to the end of a sync is one that fails, see [`Shared::stuck`].
     fn keep(&mut self, stopping: bool, now: Instant) -> Result<bool, Fault> {
-        let is_late = self.syncing.is_some_and(|(_, since)| now >= since + self.it.sync_within);
-        self.end_sync(stopping || is_late)?;
+        self.end_sync(stopping)?;
         if self.syncing.is_none() {
             self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
         }
@@ -199,7 +215,7 @@ impl Worker {
 
     fn begin_sync(&mut self) -> Result<(), Fault> {
         let Syncing { upto, flush } = self.it.backend.begin_sync()?;
-        self.syncing = Some((upto, clock()));
+        self.syncing = Some(upto);
         self.written_at = None;
         std::mem::swap(&mut self.unsynced, &mut self.being_synced);
         for taken in &mut self.lanes {
@@ -211,7 +227,7 @@ impl Worker {
 
     /// If the sync that is under way is over, or when it is, says so.
     fn end_sync(&mut self, wait: bool) -> Result<(), Fault> {
-        let Some((upto, _)) = self.syncing else { return Ok(()) };
+        let Some(upto) = self.syncing else { return Ok(()) };
         let ended = if wait { Some(self.it.syncer.end()) } else { self.it.syncer.ended() };
         let Some((result, took)) = ended else { return Ok(()) };
         self.syncing = None;
@@ -357,16 +373,16 @@ impl Worker {
         }
     }
 
-    /// Waits for something to be handed over, for the end of a sync, or for the next one.
+    /// Waits for something to be handed over, for the end of a sync, for the next one, or for a quiet moment.
     fn sleep(&self) {
         let shared = &self.it.shared;
         shared.sleeping.store(true, Release);
         // Whoever hands over after this look sees that we sleep: both sides go through the lane's lock.
         let anything = shared.lanes.iter().any(Lane::has_anything) || shared.stopping.load(Acquire);
         if !anything {
-            let since = self.syncing.map(|(_, since)| since);
-            match since.or(self.written_at) {
-                Some(at) => thread::park_timeout((at + self.it.sync_within).saturating_duration_since(clock())),
+            let sync = self.written_at.filter(|_| self.syncing.is_none()).map(|at| at + self.it.sync_within);
+            match sync.or_else(|| self.tidies_at()) {
+                Some(at) => thread::park_timeout(at.saturating_duration_since(clock())),
                 None => thread::park(),
             }
         }

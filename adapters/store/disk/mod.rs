@@ -38,11 +38,9 @@ const KEYSPACES: [&str; 2] = ["0", "1"];
 pub(crate) const RECORDS: u64 = 1;
 /// So much is written to memory before it becomes a table.
 const MEMTABLE: u64 = 4 << 20;
-/// fjall keeps a journal until it has 64 MB; at this many bytes ours is emptied, so that it is no multiple of a small
-/// store. Nothing is written meanwhile, so it is prepared: see [`Disk::may_empty_journal`].
+/// fjall begins another journal when one has 64 MB. From this many bytes on ours is emptied in a quiet moment, so that it
+/// is no multiple of a small store: that takes a while, in which nothing is written.
 const JOURNAL: u64 = 32 << 20;
-/// At this many bytes it is emptied, prepared or not.
-const LONGEST_JOURNAL: u64 = 40 << 20;
 /// So many of these may wait for fjall's thread.
 const WAITING: usize = 2;
 /// After a fault there must be so much room before anything is promised again: for a table, and some journal. Else a
@@ -65,8 +63,6 @@ pub(crate) struct Disk {
     since_rotation: u64,
     /// Bytes written since the journal was emptied.
     in_journal: u64,
-    /// It is to be emptied as soon as fjall's thread has nothing to do.
-    emptying: bool,
 }
 
 struct Open {
@@ -149,7 +145,6 @@ impl Disk {
             batch,
             since_rotation: 0,
             in_journal: JOURNAL / 2,
-            emptying: false,
         })
     }
 
@@ -174,18 +169,6 @@ impl Disk {
         self.open.as_ref().ok_or_else(|| Fault::of(&self.home.data(), "write")(closed()))
     }
 
-    /// Whether the journal, which is long, may be emptied now. Nobody is answered while that is done: so the memtable
-    /// becomes a table before, in the background, and what is left is what came while fjall's thread was busy.
-    fn may_empty_journal(&mut self) -> Result<bool, Fault> {
-        if !std::mem::replace(&mut self.emptying, true) {
-            self.rotate()?;
-            return Ok(false);
-        }
-        let Open { records, database } = self.opened()?;
-        let is_busy = records.sealed_memtable_count() > 0 || database.active_compactions() > 0;
-        Ok(!is_busy || self.in_journal >= LONGEST_JOURNAL)
-    }
-
     fn rotate(&mut self) -> Result<(), Fault> {
         self.opened()?.rotate().map_err(|error| fault(&self.home.data(), "write", error))?;
         self.since_rotation = 0;
@@ -198,7 +181,6 @@ impl Disk {
         let began = crate::keeper::clock();
         let data = self.home.data();
         self.in_journal = JOURNAL / 2;
-        self.emptying = false;
         let open = self.opened()?;
         open.rotate().map_err(|error| fault(&data, "write", error))?;
         open.wait(|records| records.sealed_memtable_count() > 0).map_err(|error| fault(&data, "write", error))?;
@@ -422,9 +404,7 @@ impl Backend for Disk {
 
     fn write(&mut self, puts: &[Put]) -> Result<(), Fault> {
         let data = self.home.data();
-        if self.in_journal >= JOURNAL && self.may_empty_journal()? {
-            self.empty_journal()?;
-        } else if self.since_rotation >= MEMTABLE {
+        if self.since_rotation >= MEMTABLE {
             self.rotate()?;
         }
         let open = self.opened()?;
@@ -471,6 +451,16 @@ impl Backend for Disk {
 
     fn end_sync(&mut self, upto: u64) -> Result<(), Fault> {
         self.write_safe(Safe { batch: upto, clean: false })
+    }
+
+    fn is_untidy(&self) -> bool {
+        self.in_journal >= JOURNAL
+    }
+
+    fn tidy(&mut self) -> Result<(), Fault> {
+        let Open { records, database } = self.opened()?;
+        let is_busy = records.sealed_memtable_count() > 0 || database.active_compactions() > 0;
+        if is_busy { Ok(()) } else { self.empty_journal() }
     }
 
     fn recover(&mut self) -> Result<(), Fault> {

@@ -96,6 +96,7 @@ struct Faulty {
     /// As long as somebody has it, the disk does not answer.
     hand: Arc<Mutex<()>>,
     recover: Arc<AtomicBool>,
+    untidy: Arc<AtomicBool>,
     tries: Arc<AtomicU64>,
     batches: Arc<Mutex<Vec<usize>>>,
 }
@@ -131,6 +132,17 @@ impl Backend for Faulty {
 
     fn end_sync(&mut self, upto: u64) -> Result<(), Fault> {
         self.memory.end_sync(upto)
+    }
+
+    fn is_untidy(&self) -> bool {
+        self.untidy.load(SeqCst)
+    }
+
+    fn tidy(&mut self) -> Result<(), Fault> {
+        // Nothing is lost by that, since everything is safe.
+        self.memory.lose_unsynced();
+        self.untidy.store(false, SeqCst);
+        Ok(())
     }
 
     fn recover(&mut self) -> Result<(), Fault> {
@@ -247,6 +259,20 @@ fn who_comes_during_a_sync_gets_the_next() {
     drop(hand);
     rig.until("committed", |progress| progress.committed == second);
     rig.keeper.stop();
+}
+
+/// When nothing more comes, what was written is made safe, and then the engine may tidy up.
+#[test]
+fn a_quiet_moment_is_used_to_tidy_up() {
+    let disk = Faulty::default();
+    let mut rig = disk.rig(&Config::default());
+    disk.untidy.store(true, SeqCst);
+    rig.save(Durability::Written, [publication(1, at(UNTIL))]);
+    while disk.untidy.load(SeqCst) {
+        std::thread::yield_now();
+    }
+    rig.keeper.stop();
+    assert_eq!(disk.records(), [publication(1, at(UNTIL))]);
 }
 
 /// A disk that does not answer for long is one that fails, until it does; what waits for it is not called safe.
