@@ -72,9 +72,8 @@ struct Taken {
     upto: u64,
     wants_written: bool,
     wants_committed: bool,
-    /// How far the sync that is under way goes, and whether it is waited for.
+    /// How far the sync that is under way goes.
     being_synced: u64,
-    wants_synced: bool,
 }
 
 impl Worker {
@@ -132,10 +131,10 @@ impl Worker {
         if worked {
             self.busy_at = began;
             self.count();
-            self.pause(began + GATHER)?;
+            self.pause(began + GATHER);
         } else if self.tidies_at().is_some_and(|at| began >= at) {
             self.busy_at = began;
-            self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
+            self.asks();
             self.it.backend.tidy()?;
             self.works();
         }
@@ -168,28 +167,40 @@ impl Worker {
         }
     }
 
-    /// Writes what has been taken, and begins to make it safe if somebody waits for that or it is due. False: there was
-    /// nothing to do. A disk that does not come to the end of a sync is one that fails, see [`Shared::stuck`].
+    /// Writes what has been taken, and makes it safe if somebody waits for that; if it is merely due, another thread does,
+    /// and nobody waits for the disk. False: there was nothing to do.
     fn keep(&mut self, stopping: bool, now: Instant) -> Result<bool, Fault> {
         self.end_sync(stopping)?;
         if self.syncing.is_none() {
-            self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
+            self.asks();
         }
-        let writes = !self.batch.is_empty();
-        if writes {
+        let mut worked = !self.batch.is_empty();
+        if worked {
             self.write()?;
         }
         let is_due = self.written_at.is_some_and(|at| stopping || now >= at + self.it.sync_within);
-        let is_wanted = is_due || self.lanes.iter().any(|taken| taken.wants_committed);
-        // There is one at a time: who waits for the next one gets it when this one is over.
-        let syncs = is_wanted && self.syncing.is_none();
-        if syncs {
-            self.begin_sync()?;
+        let is_waited_for = stopping && is_due || self.lanes.iter().any(|taken| taken.wants_committed);
+        if is_waited_for {
+            self.end_sync(true)?;
+            self.asks();
+            self.sync()?;
+            worked = true;
+        } else {
+            self.unsynced.extend(self.puts.drain(..).map(|put| (put.key, put.value)));
+            if is_due && self.syncing.is_none() {
+                self.begin_sync()?;
+                worked = true;
+            }
         }
         if self.syncing.is_none() {
             self.works();
         }
-        Ok(writes || syncs)
+        Ok(worked)
+    }
+
+    /// From now on the disk is waited for.
+    fn asks(&self) {
+        self.it.shared.busy_since.store((self.it.now)().as_micros().max(1), Relaxed);
     }
 
     /// The disk has answered all that it was asked.
@@ -206,10 +217,20 @@ impl Worker {
         self.it.backend.write(&self.puts)?;
         relaxed(&self.it.shared.counts.batches, 1);
         relaxed(&self.it.shared.counts.puts, self.puts.len() as u64);
-        self.unsynced.extend(self.puts.drain(..).map(|put| (put.key, put.value)));
         self.written_at.get_or_insert_with(clock);
         self.report(|lane| &lane.written, |taken| taken.upto);
         self.ring(|taken| std::mem::take(&mut taken.wants_written));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        let began = clock();
+        self.it.backend.sync()?;
+        self.written_at = None;
+        self.puts.clear();
+        self.unsynced.clear();
+        self.synced(began.elapsed(), |taken| taken.upto);
+        self.ring(|taken| std::mem::take(&mut taken.wants_committed));
         Ok(())
     }
 
@@ -219,7 +240,7 @@ impl Worker {
         self.written_at = None;
         std::mem::swap(&mut self.unsynced, &mut self.being_synced);
         for taken in &mut self.lanes {
-            (taken.being_synced, taken.wants_synced) = (taken.upto, std::mem::take(&mut taken.wants_committed));
+            taken.being_synced = taken.upto;
         }
         self.it.syncer.begin(flush);
         Ok(())
@@ -233,14 +254,17 @@ impl Worker {
         self.syncing = None;
         result.and_then(|()| self.it.backend.end_sync(upto))?;
         self.being_synced.clear();
+        self.synced(took, |taken| taken.being_synced);
+        self.works();
+        Ok(())
+    }
+
+    fn synced(&mut self, took: Duration, upto: impl Fn(&Taken) -> u64) {
         let counts = &self.it.shared.counts;
         relaxed(&counts.syncs, 1);
         relaxed(&counts.sync_micros, took.as_micros() as u64);
         counts.kept.store(self.unsynced.len() as u64, Relaxed);
-        self.report(|lane| &lane.committed, |taken| taken.being_synced);
-        self.ring(|taken| std::mem::take(&mut taken.wants_synced));
-        self.works();
-        Ok(())
+        self.report(|lane| &lane.committed, upto);
     }
 
     /// Turns the batch into bytes, with what the clocks say now.
@@ -306,7 +330,7 @@ impl Worker {
             if give_up.is_some() {
                 thread::park_timeout(wait);
             }
-            while self.nap(until) {}
+            self.pause(until);
             self.take();
             if !self.batch.is_empty() {
                 self.encode();
@@ -331,7 +355,7 @@ impl Worker {
         // Last, so that whoever sees it sees the rest.
         self.report(|lane| &lane.committed, |taken| taken.upto);
         for taken in &mut self.lanes {
-            (taken.wants_written, taken.wants_committed, taken.wants_synced) = (false, false, false);
+            (taken.wants_written, taken.wants_committed) = (false, false);
         }
         self.ring(|_| true);
         true
@@ -389,25 +413,15 @@ impl Worker {
         shared.sleeping.store(false, Release);
     }
 
-    /// Waits until `until` whatever is handed over meanwhile; a gateway that stops does not wait. The end of a sync is
-    /// told at once.
-    fn pause(&mut self, until: Instant) -> Result<(), Fault> {
-        loop {
-            self.end_sync(false)?;
-            if !self.nap(until) {
-                return Ok(());
+    /// Waits until `until` whatever is handed over meanwhile; a gateway that stops does not wait.
+    fn pause(&self, until: Instant) {
+        while !self.it.shared.stopping.load(Acquire) {
+            let left = until.saturating_duration_since(clock());
+            if left.is_zero() {
+                return;
             }
-        }
-    }
-
-    /// False: it is over, or the gateway stops.
-    fn nap(&self, until: Instant) -> bool {
-        let left = until.saturating_duration_since(clock());
-        let goes_on = !left.is_zero() && !self.it.shared.stopping.load(Acquire);
-        if goes_on {
             thread::park_timeout(left);
         }
-        goes_on
     }
 
     /// Tells the metrics what there is, now and then.

@@ -5,6 +5,7 @@
 //! - Every batch carries its number, and `SAFE` names the last one that was synced. fjall cuts off whatever it
 //!   cannot read at the end of its journal; so the journals are read before it sees them, and it is not let near one
 //!   that is broken before that point. Tables are verified block by block.
+//! - Syncs go past fjall, which would write nothing meanwhile.
 //! - fjall's own thread is given its turn: a writer that never pauses would starve it, and memory and journals
 //!   would grow without a bound.
 
