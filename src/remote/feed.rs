@@ -420,7 +420,7 @@ impl Remote {
             }
             Some(Answer::Published(Err(PublishError::NoSuchTag))) => {
                 feed.tag = None;
-                if !leaving && feed.wants != Wants::Withdraw {
+                if !leaving {
                     feed.wants = Wants::Put;
                 }
             }
