@@ -15,8 +15,7 @@ start_gateway() {
     local address=$1
     shift
     [ -x "$LAMPLIGHTER" ] || { echo "$LAMPLIGHTER is missing: cargo build --release, or say LAMPLIGHTER=..." >&2; return 1; }
-    # A test machine that stalls is no overload.
-    printf 'overload.age = "10s"\ndomains = ["example.com"]\nsip.listen = ["udp:%s:5060", "tcp:%s:5060"]\nweb.listen = "%s:8080"\nstore.path = ""\n' \
+    printf 'domains = ["example.com"]\nsip.listen = ["udp:%s:5060", "tcp:%s:5060"]\nweb.listen = "%s:8080"\nstore.path = ""\n' \
         "$address" "$address" "$address" >"$WORK/gateway.toml"
     "$LAMPLIGHTER" run --config "$WORK/gateway.toml" "$@" >"$WORK/gateway.log" 2>&1 &
     GATEWAY=$!

@@ -156,7 +156,7 @@ impl Default for Limits {
 /// When new requests are refused with 503.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Overload {
-    /// A request that waited longer than this in the kernel's buffer.
+    /// A request that waited longer than this to be read, if that has gone on for as long again.
     pub age: Duration,
     /// More NOTIFYs than this waiting to be written.
     pub backlog: usize,

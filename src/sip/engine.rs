@@ -29,6 +29,8 @@ pub struct Engine {
     pub(crate) due: Vec<u32>,
     pub(crate) held: HeldBack,
     pub(crate) transactions: Transactions,
+    /// Since when messages come late, and when the last such came.
+    late: Option<(Time, Time)>,
     stopping: bool,
 }
 
@@ -60,6 +62,7 @@ impl Engine {
             seed,
             lookups: Vec::new(),
             due: Vec::new(),
+            late: None,
             stopping: false,
         }
     }
@@ -87,6 +90,7 @@ impl Engine {
         out: &mut Outbox,
     ) {
         self.counters.count(Counter::Received);
+        let behind = self.is_behind(now, age);
         let (method, uri) = match message.start() {
             Start::Response { status } => {
                 match routed {
@@ -122,7 +126,7 @@ impl Engine {
         // What belongs to a dialog goes on, within bounds.
         let refused = match routed.is_in_dialog() {
             true => self.transactions.len() >= self.config.limits.transactions.saturating_mul(2),
-            false => self.is_overloaded(age) || self.held.failing,
+            false => behind || self.is_overloaded() || self.held.failing,
         } || self.held.len() >= self.config.limits.held;
         if refused {
             self.counters.count(Counter::Overload);
@@ -200,9 +204,20 @@ impl Engine {
         None
     }
 
-    fn is_overloaded(&self, age: Duration) -> bool {
-        age > self.config.overload.age
-            || self.notifier.backlog() > self.config.overload.backlog
+    /// Whether a message of this age comes late, and others have done so for as long again. Who stalls once and then
+    /// catches up is not overloaded.
+    fn is_behind(&mut self, now: Time, age: Duration) -> bool {
+        let most = self.config.overload.age;
+        if age <= most {
+            return false;
+        }
+        let since = self.late.filter(|(_, last)| now.since(*last) <= most).map_or(now, |(since, _)| since);
+        self.late = Some((since, now));
+        now.since(since) > most
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.notifier.backlog() > self.config.overload.backlog
             || self.transactions.len() >= self.config.limits.transactions
     }
 

@@ -121,9 +121,8 @@ impl Gateway {
 
     fn configuration(sip: SocketAddr, web: SocketAddr, more: &str) -> String {
         let store = if more.contains("store.path") { "" } else { "store.path = \"\"\n" };
-        // A test machine that stalls is no overload.
         format!(
-            "{store}overload.age = \"10s\"\ndomains = [\"example.com\"]\nsip.listen = [\"udp:{sip}\", \"tcp:{sip}\"]\nweb.listen = \"{web}\"\n{more}"
+            "{store}domains = [\"example.com\"]\nsip.listen = [\"udp:{sip}\", \"tcp:{sip}\"]\nweb.listen = \"{web}\"\n{more}"
         )
     }
 

@@ -133,8 +133,8 @@ fn play(
 
 /// The defaults, and what the user has set; where the usual ports are taken, any other.
 fn settings(options: &Options, out: &mut dyn Write) -> Result<Settings, Error> {
-    // The office forgets what it played, and a machine that stalls is no overload: its phones are not to be refused.
-    let mut set = vec![format!("domains=[\"{DOMAIN}\"]"), "store.path=\"\"".into(), "overload.age=5s".into()];
+    // The office forgets what it played.
+    let mut set = vec![format!("domains=[\"{DOMAIN}\"]"), "store.path=\"\"".into()];
     set.extend(options.set.iter().cloned());
     let mut settings = Settings::load(None, &set)?;
     let usual = Settings::default();

@@ -86,7 +86,7 @@ fn a_request_by_two_ways_is_loop_detected() {
     assert_eq!(gateway.load(), (1, 0));
 }
 
-/// The owner answers 503 when a request has waited too long; what belongs to a dialog goes on.
+/// The owner answers 503 when requests wait too long, and go on doing so; what belongs to a dialog goes on.
 #[test]
 fn overload_refuses_only_what_is_new() {
     let mut gateway = Gateway::new();
@@ -94,11 +94,30 @@ fn overload_refuses_only_what_is_new() {
     let sent = gateway.udp(PHONE, &subscribe("a", 1, "", ""));
     let tag = to_tag(answer(&sent)).to_owned();
     let late = Duration::from_millis(201);
+    let other = Flow::udp(0, OTHER.parse().unwrap());
+    assert_eq!(status(&gateway.aged(other, &publish(1, "", &dialog("x", "early")), late)), 200, "the first");
+    gateway.wait(Duration::from_millis(150));
+    assert_eq!(status(&gateway.aged(other, &publish(2, "", &dialog("y", "early")), late)), 200, "not for long yet");
+    gateway.wait(Duration::from_millis(51));
     let refused = gateway.aged(phone, &subscribe("b", 1, "", ""), late);
     assert_eq!(status(&refused), 503);
     assert_eq!(header(&answer(&refused).text, "Retry-After"), Some("5"));
     assert_eq!(status(&gateway.aged(phone, &subscribe("a", 2, &tag, ""), late)), 200);
     assert_eq!(status(&gateway.flow(phone, &subscribe("b", 1, "", ""))), 200, "the same request later");
+}
+
+/// A machine that stalls now and then, and catches up each time, refuses nothing.
+#[test]
+fn a_machine_that_stalls_is_not_overloaded() {
+    let mut gateway = Gateway::new();
+    let phone = Flow::udp(0, PHONE.parse().unwrap());
+    for stall in 0..20 {
+        for number in 0..10 {
+            let request = subscribe(&format!("{stall}-{number}"), 1, "", "");
+            assert_eq!(status(&gateway.aged(phone, &request, Duration::from_secs(2))), 200);
+        }
+        gateway.wait(Duration::from_millis(201));
+    }
 }
 
 /// Overload shows in watchers that wait to be told, too.
