@@ -41,7 +41,7 @@ impl Disk {
         fs::create_dir(&path).unwrap();
         let is_mounted = std::env::var_os("STORE_TEST_MOUNT").is_some_and(|may| may == "1");
         if is_mounted {
-            run("mount", &["-t", "tmpfs", "-o", "size=24m,mode=0700", "lamplighter"], &path);
+            run("mount", &["-t", "tmpfs", "-o", "size=48m,mode=0700", "lamplighter"], &path);
         }
         Self { path, is_mounted }
     }

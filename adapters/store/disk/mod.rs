@@ -39,6 +39,8 @@ const KEYSPACES: [&str; 2] = ["0", "1"];
 pub(crate) const RECORDS: u64 = 1;
 /// So much is written to memory before it becomes a table.
 const MEMTABLE: u64 = 4 << 20;
+/// So much while somebody waits for each sync, which making tables would hold up; most bursts are over by then.
+const BURST: u64 = 16 << 20;
 /// fjall begins another journal when one has 64 MB. From this many bytes on ours is emptied in a quiet moment, so that it
 /// is no multiple of a small store: that takes a while, in which nothing is written.
 const JOURNAL: u64 = 32 << 20;
@@ -46,7 +48,7 @@ const JOURNAL: u64 = 32 << 20;
 const WAITING: usize = 2;
 /// After a fault there must be so much room before anything is promised again: for a table, and some journal. Else a
 /// disk that is nearly full would fail again at once, and again.
-const ROOM: usize = 8 << 20;
+const ROOM: usize = 20 << 20;
 /// How long a write may wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,6 +64,8 @@ pub(crate) struct Disk {
     batch: u64,
     /// Bytes written since the last memtable became a table.
     since_rotation: u64,
+    /// Whether the last batch was synced before another came, as it is when somebody waits.
+    in_burst: bool,
     /// Bytes written since the journal was emptied.
     in_journal: u64,
 }
@@ -145,6 +149,7 @@ impl Disk {
             open: Some(open),
             batch,
             since_rotation: 0,
+            in_burst: false,
             in_journal: JOURNAL / 2,
         })
     }
@@ -256,7 +261,7 @@ fn open(data: &Path) -> Result<Open, OpenError> {
     let config = || {
         KeyspaceCreateOptions::default()
             // We do that ourselves, and earlier.
-            .max_memtable_size(MEMTABLE * 4)
+            .max_memtable_size(BURST * 2)
             .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(MEMTABLE * 2).with_l0_threshold(2)))
     };
     let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -405,7 +410,8 @@ impl Backend for Disk {
 
     fn write(&mut self, puts: &[Put]) -> Result<(), Fault> {
         let data = self.home.data();
-        if self.since_rotation >= MEMTABLE {
+        let most = if std::mem::take(&mut self.in_burst) { BURST } else { MEMTABLE };
+        if self.since_rotation >= most {
             self.rotate()?;
         }
         let open = self.opened()?;
@@ -451,14 +457,18 @@ impl Backend for Disk {
     }
 
     fn end_sync(&mut self, upto: u64) -> Result<(), Fault> {
+        self.in_burst = upto == self.batch;
         self.write_safe(Safe { batch: upto, clean: false })
     }
 
     fn is_untidy(&self) -> bool {
-        self.in_journal >= JOURNAL
+        self.in_journal >= JOURNAL || self.since_rotation >= MEMTABLE
     }
 
     fn tidy(&mut self) -> Result<(), Fault> {
+        if self.since_rotation >= MEMTABLE {
+            return self.rotate();
+        }
         let Open { records, database } = self.opened()?;
         let is_busy = records.sealed_memtable_count() > 0 || database.active_compactions() > 0;
         if is_busy { Ok(()) } else { self.empty_journal() }

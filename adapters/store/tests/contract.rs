@@ -222,3 +222,22 @@ fn nothing_is_lost_when_the_journal_is_emptied() {
     drop(engine);
     assert_eq!(held(&mut OnDisk::open(directory.path()).unwrap()), model);
 }
+
+/// While somebody waits for the disk no tables are made of what is in memory; a quiet moment is used for that.
+#[test]
+fn tables_are_made_when_nobody_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut engine = OnDisk::open(directory.path()).unwrap();
+    let value = "v".repeat(1 << 20);
+    for number in 0..8 {
+        engine.write(&[put(format!("key {number}"), Some(&value))]).unwrap();
+        engine.sync().unwrap();
+    }
+    assert_eq!((engine.usage().live_bytes, engine.is_untidy()), (0, true));
+    engine.tidy().unwrap();
+    assert!(!engine.is_untidy());
+    while engine.usage().live_bytes == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(held(&mut engine).len(), 8);
+}
